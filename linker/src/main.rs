@@ -1,0 +1,3 @@
+//! Lockgate.
+
+fn main() {}

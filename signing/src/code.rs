@@ -1,0 +1,229 @@
+//! Clinical codes: a code system and a text, and which texts a system allows.
+//!
+//! A code column is the one place where text crosses to the centre, so every text is held to the shape of its
+//! system. What does not fit is not a code, whatever the source calls it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The longest text of any code, in bytes.
+pub const CODE_BYTES_MAX: usize = 24;
+
+/// The name of a code system, for example `snomed`: 1 to 24 of `a-z`, `0-9` and `-`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct CodeSystem(String);
+
+/// The text is not a code system's name.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not a code system's name: use 1 to 24 of a-z, 0-9 and -")]
+pub struct CodeSystemError(String);
+
+impl CodeSystem {
+    /// The system's name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for CodeSystem {
+    type Error = CodeSystemError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let fits = (1..=24).contains(&text.len())
+            && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+        if fits { Ok(Self(text)) } else { Err(CodeSystemError(text)) }
+    }
+}
+
+impl From<CodeSystem> for String {
+    fn from(system: CodeSystem) -> Self {
+        system.0
+    }
+}
+
+impl std::fmt::Display for CodeSystem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What the texts of a code system look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CodeShape {
+    /// 6 to 18 digits with a valid Verhoeff check digit (SNOMED CT Technical Implementation Guide, SCTID).
+    Sctid,
+    /// Five of `A-Z`, `a-z`, `0-9`, padded at the end with `.` (Read v2, CTV3).
+    Read,
+    /// A letter, two digits or letters, and up to four more after an optional point (ICD-10, OPCS-4).
+    Classification,
+    /// 1 to 7 digits, `-`, a digit (LOINC).
+    Loinc,
+    /// A unit without annotations (UCUM), or one of the four annotations in common laboratory use.
+    Ucum,
+    /// `E` or `W` or `S` or `N`, and 8 digits (Office for National Statistics area codes).
+    Area,
+    /// 1 to 10 digits.
+    Digits,
+    /// 1 or 2 of `A-Z`, `0-9`.
+    Category,
+}
+
+impl CodeShape {
+    /// The shape of a system that every site knows by name; `None`: a mapping has to declare it.
+    pub fn of_known_system(name: &str) -> Option<Self> {
+        Some(match name {
+            "snomed" | "dmd" => Self::Sctid,
+            "read2" | "ctv3" => Self::Read,
+            "icd10" | "opcs4" => Self::Classification,
+            "loinc" => Self::Loinc,
+            "rxnorm" => Self::Digits,
+            "ucum" => Self::Ucum,
+            "lsoa" | "msoa" => Self::Area,
+            // NHS Data Dictionary, ETHNIC CATEGORY
+            "ethnic-category" => Self::Category,
+            _ => return None,
+        })
+    }
+
+    /// Whether a text (already normalised, see [`normalise_code`]) has this shape.
+    pub fn fits(self, text: &str) -> bool {
+        let bytes = text.as_bytes();
+        if bytes.is_empty() || bytes.len() > CODE_BYTES_MAX {
+            return false;
+        }
+        let digits = |bytes: &[u8]| bytes.iter().all(u8::is_ascii_digit);
+        match self {
+            Self::Sctid => (6..=18).contains(&bytes.len()) && digits(bytes) && verhoeff(bytes),
+            Self::Read => {
+                let padding = bytes.iter().position(|&byte| byte == b'.').unwrap_or(bytes.len());
+                bytes.len() == 5
+                    && bytes[..padding].iter().all(u8::is_ascii_alphanumeric)
+                    && bytes[padding..].iter().all(|&byte| byte == b'.')
+            }
+            Self::Classification => {
+                bytes.len() >= 3
+                    && bytes.len() <= 8
+                    && bytes[0].is_ascii_uppercase()
+                    && bytes[1..]
+                        .iter()
+                        .all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase() || *byte == b'.')
+                    && bytes[1..].iter().filter(|byte| byte.is_ascii_digit()).count() >= 2
+            }
+            Self::Loinc => match text.split_once('-') {
+                Some((number, check)) => {
+                    (1..=7).contains(&number.len())
+                        && digits(number.as_bytes())
+                        && check.len() == 1
+                        && digits(check.as_bytes())
+                }
+                None => false,
+            },
+            Self::Ucum => match bytes[0] {
+                b'{' => matches!(text, "{score}" | "{nominal}" | "{count}" | "{ratio}"),
+                _ => bytes.iter().all(
+                    |byte| matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'%' | b'/' | b'*' | b'.' | b'[' | b']' | b'_' | b'\'' | b'-' | b'+' | b'^'),
+                ) && bytes.len() <= 16,
+            },
+            Self::Area => bytes.len() == 9 && b"EWSN".contains(&bytes[0]) && digits(&bytes[1..]),
+            Self::Digits => bytes.len() <= 10 && digits(bytes),
+            Self::Category => {
+                bytes.len() <= 2 && bytes.iter().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase())
+            }
+        }
+    }
+}
+
+/// The text of a code as the rest of the system knows it.
+///
+/// Read v2 is five bytes with its trailing dots; some systems drop the dots or append a two-digit term code
+/// (`../shared` facts: "normalise the length, never fold case"). ICD-10 and OPCS-4 come with and without the point.
+/// Spaces around a code are never part of it.
+pub fn normalise_code(shape: CodeShape, text: &str) -> String {
+    let text = text.trim_matches(' ');
+    match shape {
+        CodeShape::Read => {
+            let bytes = text.as_bytes();
+            let term = bytes.len() == 7 && bytes[5..].iter().all(u8::is_ascii_digit);
+            let stem = if term { &text[..5] } else { text };
+            format!("{stem:.<5}")
+        }
+        CodeShape::Classification => text.chars().filter(|&letter| letter != '.').collect(),
+        _ => text.to_owned(),
+    }
+}
+
+/// Codes by system, as people write them in a manifest or a policy: `{ snomed = ["44054006"], read2 = ["C10F."] }`.
+pub type CodesBySystem = BTreeMap<CodeSystem, Vec<String>>;
+
+/// The Verhoeff check of a digit string whose last digit is the check digit (SNOMED CT TIG, "Check-digit computation").
+fn verhoeff(digits: &[u8]) -> bool {
+    const PRODUCT: [[u8; 10]; 10] = [
+        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+        [1, 2, 3, 4, 0, 6, 7, 8, 9, 5],
+        [2, 3, 4, 0, 1, 7, 8, 9, 5, 6],
+        [3, 4, 0, 1, 2, 8, 9, 5, 6, 7],
+        [4, 0, 1, 2, 3, 9, 5, 6, 7, 8],
+        [5, 9, 8, 7, 6, 0, 4, 3, 2, 1],
+        [6, 5, 9, 8, 7, 1, 0, 4, 3, 2],
+        [7, 6, 5, 9, 8, 2, 1, 0, 4, 3],
+        [8, 7, 6, 5, 9, 3, 2, 1, 0, 4],
+        [9, 8, 7, 6, 5, 4, 3, 2, 1, 0],
+    ];
+    const STEP: [u8; 10] = [1, 5, 7, 6, 2, 8, 3, 0, 9, 4];
+    let mut check = 0_u8;
+    for (position, digit) in digits.iter().rev().enumerate() {
+        let mut value = digit - b'0';
+        for _ in 0..position % 8 {
+            value = STEP[usize::from(value)];
+        }
+        check = PRODUCT[usize::from(check)][usize::from(value)];
+    }
+    check == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn real_codes_fit_their_system_and_text_does_not() {
+        let fits = |system: &str, text: &str| {
+            let shape = CodeShape::of_known_system(system).unwrap();
+            shape.fits(&normalise_code(shape, text))
+        };
+        for (system, text) in [
+            ("snomed", "827241000000103"),
+            ("snomed", "44054006"),
+            ("read2", "9Nu0."),
+            ("read2", "9Nu0"),
+            ("read2", "9Nu0.00"),
+            ("ctv3", "XaZ89"),
+            ("icd10", "E11.9"),
+            ("icd10", "I10"),
+            ("opcs4", "K40.1"),
+            ("loinc", "4548-4"),
+            ("ucum", "mm[Hg]"),
+            ("ucum", "{score}"),
+            ("lsoa", "E01000001"),
+            ("ethnic-category", "A"),
+        ] {
+            assert!(fits(system, text), "{system} {text}");
+        }
+        for (system, text) in [
+            ("snomed", "44054007"),
+            ("snomed", "John Smith"),
+            ("read2", "..9Nu"),
+            ("read2", "Smith John"),
+            ("icd10", "SMITH"),
+            ("loinc", "9434765919"),
+            ("ucum", "{john}"),
+            ("ucum", "see notes"),
+            ("lsoa", "SW1A 2AA"),
+        ] {
+            assert!(!fits(system, text), "{system} {text}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Everything of Lockgate that crosses a trust boundary as bytes.
+//!
+//! A leaf library: no I/O, no clock, no async. The agent, the publisher and the linker share these types and nothing else.
+
+pub mod canonical;
+pub mod code;
+pub mod digest;
+pub mod ids;
+pub mod manifest;
+pub mod mapping;
+pub mod policy;
+pub mod text_format;
