@@ -21,7 +21,7 @@ pub struct IdError {
 const ERROR_TEXT_MAX: usize = 40;
 
 impl IdError {
-    fn new(what: &'static str, rule: &'static str, text: &str) -> Self {
+    pub(crate) fn new(what: &'static str, rule: &'static str, text: &str) -> Self {
         Self { what, rule, text: text.chars().take(ERROR_TEXT_MAX).collect() }
     }
 }

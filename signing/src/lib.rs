@@ -3,9 +3,11 @@
 //! A leaf library: no I/O, no clock, no async. The agent, the publisher and the linker share these types and nothing else.
 
 pub mod canonical;
+pub mod cbor;
 pub mod code;
 pub mod digest;
 pub mod ids;
+pub mod keys;
 pub mod manifest;
 pub mod mapping;
 pub mod policy;
