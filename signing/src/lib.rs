@@ -11,4 +11,5 @@ pub mod keys;
 pub mod manifest;
 pub mod mapping;
 pub mod policy;
+pub mod target;
 pub mod text_format;
