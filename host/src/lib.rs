@@ -1,0 +1,3 @@
+//! The agent's library: see `ARCHITECTURE.md` for the way that the data takes through it.
+
+pub mod trust;

@@ -1,0 +1,128 @@
+//! What a registry vouches for: values that only verified bytes become.
+
+use lockgate_signing::digest::Digest;
+use lockgate_signing::manifest::Manifest;
+use lockgate_signing::mapping::Mapping;
+use lockgate_signing::policy::{ObjectionPolicy, SensitiveCodes};
+use lockgate_signing::target::{TargetKind, TargetPath};
+use lockgate_signing::text_format::TextFormat;
+use semver::Version;
+
+use super::error::TrustError;
+
+/// A signed text that is published by itself.
+pub trait Published: TextFormat {
+    /// Where it is.
+    const KIND: TargetKind;
+}
+
+impl Published for Manifest {
+    const KIND: TargetKind = TargetKind::ModuleManifest;
+}
+
+impl Published for Mapping {
+    const KIND: TargetKind = TargetKind::Mapping;
+}
+
+impl Published for ObjectionPolicy {
+    const KIND: TargetKind = TargetKind::Policy;
+}
+
+impl Published for SensitiveCodes {
+    const KIND: TargetKind = TargetKind::SensitiveCodes;
+}
+
+/// A value whose bytes the registry's signers signed. Only this module makes one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trusted<T> {
+    value: T,
+    version: Version,
+    digest: Digest,
+}
+
+impl<T: Published> Trusted<T> {
+    /// From bytes that were checked against the signed hash of `path`.
+    pub(super) fn decode(path: &TargetPath, bytes: &[u8]) -> Result<Self, TrustError> {
+        let value = T::decode(bytes)
+            .map_err(|source| TrustError::Content { path: path.clone(), source: Box::new(source) })?;
+        // A signer who may publish one module must not be able to pass it off as another by its path.
+        let named = value.named();
+        if named.id != path.id() || named.version != path.version() {
+            let says = format!("{} {}", named.id, named.version);
+            return Err(TrustError::OtherName { path: path.clone(), says });
+        }
+        Ok(Self { version: path.version().clone(), digest: Digest::of(bytes), value })
+    }
+}
+
+impl<T> Trusted<T> {
+    /// The value.
+    pub fn value(&self) -> &T {
+        &self.value
+    }
+
+    /// Its version.
+    pub fn version(&self) -> &Version {
+        &self.version
+    }
+
+    /// The digest of the exact bytes that were signed.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
+/// A module that may be compiled: its manifest and the bytes of its component, never a path, so that what runs is what
+/// was checked.
+#[derive(Clone)]
+pub struct TrustedModule {
+    manifest: Trusted<Manifest>,
+    component: Vec<u8>,
+    component_digest: Digest,
+}
+
+impl TrustedModule {
+    /// From a manifest and component bytes that were each checked against their signed hashes.
+    pub(super) fn join(
+        manifest: Trusted<Manifest>,
+        manifest_path: &TargetPath,
+        component_path: &TargetPath,
+        component: Vec<u8>,
+    ) -> Result<Self, TrustError> {
+        let Some(declared) = &manifest.value().component else {
+            return Err(TrustError::NoComponent { path: manifest_path.clone() });
+        };
+        // Swapped component: both files are signed, but the manifest was reviewed with another component. The digest
+        // binds the two, whatever the registry's list says.
+        let component_digest = Digest::of(&component);
+        if declared.digest != component_digest || declared.bytes != component.len() as u64 {
+            return Err(TrustError::OtherComponent {
+                path: component_path.clone(),
+                why: format!("{component_digest} in place of {}", declared.digest),
+            });
+        }
+        Ok(Self { manifest, component, component_digest })
+    }
+
+    /// What the module declares.
+    pub fn manifest(&self) -> &Trusted<Manifest> {
+        &self.manifest
+    }
+
+    /// The component's bytes.
+    pub fn component(&self) -> &[u8] {
+        &self.component
+    }
+
+    /// The digest of the component's bytes.
+    pub fn component_digest(&self) -> Digest {
+        self.component_digest
+    }
+}
+
+impl std::fmt::Debug for TrustedModule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let manifest = self.manifest.value();
+        write!(f, "TrustedModule({} {}, {})", manifest.id, manifest.version, self.component_digest)
+    }
+}
