@@ -2,14 +2,19 @@
 //!
 //! A leaf library: no I/O, no clock, no async. The agent, the publisher and the linker share these types and nothing else.
 
+pub mod block;
+pub mod bundle;
 pub mod canonical;
 pub mod cbor;
 pub mod code;
 pub mod digest;
+pub mod enrolment;
+pub mod envelope;
 pub mod ids;
 pub mod keys;
 pub mod manifest;
 pub mod mapping;
 pub mod policy;
+pub mod receipt;
 pub mod target;
 pub mod text_format;

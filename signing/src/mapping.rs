@@ -64,7 +64,7 @@ pub struct TableMapping {
 }
 
 /// One canonical column.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct ColumnMapping {
     /// Why this system has no such column. Excludes the other keys.
@@ -168,27 +168,10 @@ impl Mapping {
             _ => {}
         }
         let flag = is(|kind| matches!(kind, ColumnType::Flag));
-        if flag != !column.yes.is_empty() || flag != !column.no.is_empty() {
+        if flag == column.yes.is_empty() || flag == column.no.is_empty() {
             return wrong("`yes` and `no` belong to every flag column and to no other");
         }
         Ok(())
-    }
-}
-
-impl Default for ColumnMapping {
-    fn default() -> Self {
-        Self {
-            absent: None,
-            sql: None,
-            missing: Vec::new(),
-            date: None,
-            system: None,
-            system_sql: None,
-            systems: BTreeMap::new(),
-            values: BTreeMap::new(),
-            yes: Vec::new(),
-            no: Vec::new(),
-        }
     }
 }
 
