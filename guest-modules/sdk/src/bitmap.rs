@@ -1,0 +1,77 @@
+//! A set of small numbers, one bit each: patients of a run, positions in its dictionary, rows of a batch.
+
+/// A set of small numbers, one bit each, least significant first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Bitmap {
+    bytes: Vec<u8>,
+}
+
+impl Bitmap {
+    /// A set from its bytes.
+    pub fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self { bytes }
+    }
+
+    /// Its bytes; trailing zeroes may be absent.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// Whether it holds this number.
+    #[inline]
+    pub fn contains(&self, number: u32) -> bool {
+        self.bytes.get((number / 8) as usize).is_some_and(|byte| byte >> (number % 8) & 1 == 1)
+    }
+
+    /// Adds a number.
+    #[inline]
+    pub fn insert(&mut self, number: u32) {
+        let at = (number / 8) as usize;
+        if at >= self.bytes.len() {
+            self.bytes.resize(at + 1, 0);
+        }
+        self.bytes[at] |= 1 << (number % 8);
+    }
+
+    /// Adds all of a patient column. Rows of a patient follow each other, so that most of them cost one comparison.
+    pub fn insert_runs(&mut self, numbers: &[u32]) {
+        for run in numbers.chunk_by(|one, next| one == next) {
+            self.insert(run[0]);
+        }
+    }
+
+    /// Whether it holds no number.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.iter().all(|&byte| byte == 0)
+    }
+
+    /// How many numbers it holds.
+    pub fn len(&self) -> usize {
+        self.bytes.iter().map(|byte| byte.count_ones() as usize).sum()
+    }
+}
+
+impl FromIterator<u32> for Bitmap {
+    fn from_iter<I: IntoIterator<Item = u32>>(numbers: I) -> Self {
+        let mut bitmap = Self::default();
+        numbers.into_iter().for_each(|number| bitmap.insert(number));
+        bitmap
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bitmap_is_a_set() {
+        let mut bitmap: Bitmap = [3, 8, 9].into_iter().collect();
+        bitmap.insert_runs(&[9, 9, 70, 70, 3]);
+        let held: Vec<u32> = (0..100).filter(|&number| bitmap.contains(number)).collect();
+        assert_eq!(held, [3, 8, 9, 70]);
+        assert_eq!(bitmap.len(), 4);
+        assert!(!bitmap.contains(u32::MAX));
+        assert_eq!(bitmap.into_bytes()[..2], [0b1000, 0b11]);
+        assert!(Bitmap::default().is_empty());
+    }
+}
