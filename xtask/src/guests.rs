@@ -20,6 +20,9 @@ const TARGET: &str = "wasm32-unknown-unknown";
 /// The modules that are published.
 const MODULES: [&str; 3] = ["gp-monthly", "diabetes-register", "hospital-episodes"];
 
+/// The one example in `bad` that behaves.
+const CONTROL: &str = "control";
+
 /// Debian's Rust for the web, and what it links with.
 const DEBIAN_PACKAGES: [&str; 5] = ["rustc-web", "cargo-web", "rust-web-src", "rust-web-llvm", "lld-22"];
 /// Debian's own programs, named in full because a rustup earlier in the path would shadow them.
@@ -37,6 +40,8 @@ pub(crate) struct Guests {
     pub(crate) modules: Vec<Guest>,
     /// The modules that misbehave on purpose.
     pub(crate) bad: Vec<Guest>,
+    /// What the modules that misbehave start from: it must run without an error.
+    pub(crate) control: Guest,
 }
 
 /// One guest.
@@ -48,6 +53,15 @@ pub(crate) struct Guest {
     pub(crate) wasm: PathBuf,
     /// The manifest that its author wrote.
     pub(crate) manifest: PathBuf,
+    /// Whether it is an example of the crate `bad`.
+    is_example: bool,
+}
+
+impl Guests {
+    /// Every guest.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Guest> {
+        self.modules.iter().chain([&self.control]).chain(&self.bad)
+    }
 }
 
 /// Builds every guest that is older than its source.
@@ -59,12 +73,9 @@ pub(crate) fn build(workspace_root: &Path) -> Result<Guests> {
     let toolchain = Toolchain::find()?;
     let built = workspace_root.join("target/guest-build").join(TARGET).join("release");
     toolchain.build(workspace_root)?;
-    for (guest, folder) in
-        guests.modules.iter().map(|guest| (guest, built.clone())).chain(
-            guests.bad.iter().map(|guest| (guest, built.join("examples"))),
-        )
-    {
-        let from = folder.join(guest.name.replace('-', "_")).with_extension("wasm");
+    for guest in guests.all() {
+        let file = Path::new(&guest.name.replace('-', "_")).with_extension("wasm");
+        let from = built.join(if guest.is_example { "examples" } else { "" }).join(file);
         if let Some(parent) = guest.wasm.parent() {
             fs::create_dir_all(parent)?;
         }
@@ -79,24 +90,27 @@ fn list(workspace_root: &Path) -> Result<Guests> {
     let output = workspace_root.join("target/guests");
     let modules = MODULES
         .iter()
-        .filter(|name| source.join(name).join("module.toml").is_file())
         .map(|name| Guest {
             name: (*name).to_owned(),
             wasm: output.join(name).with_extension("wasm"),
             manifest: source.join(name).join("module.toml"),
+            is_example: false,
         })
         .collect();
+    let example = |name: &str, folder: &Path| Guest {
+        name: name.to_owned(),
+        wasm: folder.join(name).with_extension("wasm"),
+        manifest: source.join("bad/manifests").join(name).with_extension("toml"),
+        is_example: true,
+    };
     let mut bad = Vec::new();
-    for example in files(&source.join("bad/examples"))? {
-        let Some(name) = example.file_stem().and_then(|stem| stem.to_str()) else { continue };
-        bad.push(Guest {
-            name: name.to_owned(),
-            wasm: output.join("bad").join(name).with_extension("wasm"),
-            manifest: source.join("bad/manifests").join(name).with_extension("toml"),
-        });
+    for file in files(&source.join("bad/examples"))? {
+        if let Some(name) = file.file_stem().and_then(|stem| stem.to_str()).filter(|name| *name != CONTROL) {
+            bad.push(example(name, &output.join("bad")));
+        }
     }
     bad.sort_by(|one, next| one.name.cmp(&next.name));
-    Ok(Guests { modules, bad })
+    Ok(Guests { modules, bad, control: example(CONTROL, &output) })
 }
 
 /// Whether every guest is younger than every file that it could be made from.
@@ -110,7 +124,7 @@ fn is_up_to_date(workspace_root: &Path, guests: &Guests) -> Result<bool> {
     let current = |guest: &Guest| {
         fs::metadata(&guest.wasm).and_then(|found| found.modified()).is_ok_and(|built| built >= newest)
     };
-    Ok(guests.modules.iter().chain(&guests.bad).all(current))
+    Ok(guests.all().all(current))
 }
 
 /// Every file below a folder; none when there is no such folder.
@@ -209,7 +223,9 @@ fn rustup_has_target() -> bool {
         .and_then(|output| String::from_utf8(output.stdout).ok())
         .and_then(|folder| fs::read_dir(folder.trim()).ok())
         .is_some_and(|mut libraries| {
-            libraries.any(|library| library.is_ok_and(|it| it.file_name().to_string_lossy().starts_with("libstd-")))
+            libraries.any(|library| {
+                library.is_ok_and(|it| it.file_name().to_string_lossy().starts_with("libstd-"))
+            })
         })
 }
 
@@ -261,7 +277,7 @@ mod tests {
     fn every_guest_has_a_manifest_that_decodes_and_bears_its_name() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let guests = list(&root).unwrap();
-        for guest in guests.modules.iter().chain(&guests.bad) {
+        for guest in guests.all() {
             let bytes = fs::read(&guest.manifest).unwrap();
             let manifest = Manifest::decode(&bytes).unwrap_or_else(|error| panic!("{}: {error}", guest.name));
             assert_eq!(manifest.id.as_str(), guest.name);

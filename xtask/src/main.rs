@@ -11,7 +11,7 @@ fn main() -> Result<()> {
     match std::env::args().nth(1).as_deref() {
         Some("guests") => {
             let guests = guests::build(root)?;
-            for guest in guests.modules.iter().chain(&guests.bad) {
+            for guest in guests.all() {
                 println!("{} ({})", guest.wasm.display(), guest.manifest.display());
             }
             Ok(())

@@ -5,7 +5,7 @@
 //! out; a code of a system that the manifest does not name leaves the row out. Both are counted in the site's log.
 
 use lockgate_guest::date::days;
-use lockgate_guest::{Batch, Bitmap, Host, Level, Result, Window, module};
+use lockgate_guest::{Bitmap, Host, Level, Result, Window, module};
 
 /// The first day that the manifest allows (`min`), that of the linkage rules of the hospital statistics.
 const EARLIEST: i32 = days(1895, 1, 1);
@@ -61,7 +61,7 @@ fn events<H: Host>(host: &H, active: &mut Bitmap, left_out: &mut LeftOut) -> Res
     let any_foreign = !foreign.is_empty();
     while let Some(mut batch) = observations.next()? {
         if any_foreign {
-            left_out.rows += without(&mut batch, CODE, &foreign)?;
+            left_out.rows += batch.drop_codes(CODE, &foreign)?;
             left_out.values += batch.blank_codes(UNIT, &foreign)?;
         }
         left_out.values += batch.blank_days_outside(EFFECTIVE, EARLIEST..=last_day)?;
@@ -86,7 +86,7 @@ fn prescriptions<H: Host>(host: &H, active: &mut Bitmap, left_out: &mut LeftOut)
     let any_foreign = !foreign.is_empty();
     while let Some(mut batch) = medications.next()? {
         if any_foreign {
-            left_out.rows += without(&mut batch, CODE, &foreign)?;
+            left_out.rows += batch.drop_codes(CODE, &foreign)?;
         }
         left_out.values += batch.blank_days_outside(ISSUED, EARLIEST..=last_day)?;
         left_out.values += batch.blank_numbers_outside(QUANTITY, 0.0..=QUANTITY_MAX)?;
@@ -130,7 +130,7 @@ fn patients<H: Host>(host: &H, active: &Bitmap, left_out: &mut LeftOut) -> Resul
                 left_out.rows += 1;
             }
         }
-        batch.retain(|_, row| kept.contains(row as u32));
+        batch.retain(|row| kept.contains(row as u32));
         if any_foreign {
             left_out.values += batch.blank_codes(ETHNICITY, &foreign)?;
             left_out.values += batch.blank_codes(AREA, &foreign)?;
@@ -139,15 +139,6 @@ fn patients<H: Host>(host: &H, active: &Bitmap, left_out: &mut LeftOut) -> Resul
         host.write("patients", &batch)?;
     }
     Ok(())
-}
-
-/// Drops the rows whose code is in this set. Returns how many.
-fn without(batch: &mut Batch, column: usize, codes: &Bitmap) -> Result<usize> {
-    let kept: Bitmap = {
-        let found = batch.codes(column)?.values;
-        (0_u32..).zip(found).filter(|(_, code)| !codes.contains(**code)).map(|(row, _)| row).collect()
-    };
-    Ok(batch.retain(|_, row| kept.contains(row as u32)))
 }
 
 /// What the extract left out because the manifest would not allow it.
@@ -168,5 +159,120 @@ impl LeftOut {
                 ),
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lockgate_guest::canonical::{kind, sex};
+    use lockgate_guest::testing::{TestHost, day};
+    use lockgate_guest::{Category, Code, Day, Number, Patient};
+
+    use super::*;
+
+    type Observation = (Patient, Option<Day>, Day, Code, Option<Number>, Option<Code>, Category);
+    type Medication = (Patient, Option<Day>, Day, Code, Option<Number>, Option<Number>);
+    type Registration = (Patient, Category, Day, Option<Code>, Option<Code>, Option<Day>, Option<Day>);
+    type Demographics = (Patient, Category, Day, Option<Code>, Option<Code>);
+
+    fn observation(patient: u32, code: u32) -> Observation {
+        let recorded = day("2026-01-10");
+        (
+            Patient(patient),
+            Some(Day(recorded)),
+            Day(recorded),
+            Code(code),
+            None,
+            None,
+            Category(kind::FINDING),
+        )
+    }
+
+    fn registration(patient: u32, until: Option<&str>) -> Registration {
+        let from = Some(Day(day("2001-05-01")));
+        let until = until.map(|text| Day(day(text)));
+        (Patient(patient), Category(sex::FEMALE), Day(day("1980-02-01")), None, None, from, until)
+    }
+
+    /// A host for January 2026 with these rows, run.
+    fn extract(
+        mut host: TestHost,
+        observations: Vec<Observation>,
+        medications: Vec<Medication>,
+        patients: Vec<Registration>,
+    ) -> TestHost {
+        host.input("observations", observations);
+        host.input("medications", medications);
+        host.input("patients", patients);
+        run(&host).unwrap();
+        host
+    }
+
+    fn january() -> TestHost {
+        TestHost::new("2026-01-01", "2026-01-31")
+    }
+
+    #[test]
+    fn events_and_prescriptions_go_on_as_they_come() {
+        let mut host = january();
+        let (asthma, kilogram, inhaler) = (
+            host.code("snomed", "195967001"),
+            host.code("ucum", "kg"),
+            host.code("dmd", "39113611000001102"),
+        );
+        let mut weight = observation(1, asthma);
+        (weight.4, weight.5) = (Some(Number(81.5)), Some(Code(kilogram)));
+        let issued = Day(day("2026-01-12"));
+        let medication =
+            (Patient(2), Some(issued), issued, Code(inhaler), Some(Number(200.0)), Some(Number(28.0)));
+        let observations = vec![observation(1, asthma), weight, observation(3, asthma)];
+        let host = extract(host, observations.clone(), vec![medication], vec![]);
+        assert_eq!(host.rows::<Observation>("events"), observations);
+        assert_eq!(host.rows::<Medication>("prescriptions"), [medication]);
+        assert!(host.log_lines().is_empty());
+    }
+
+    #[test]
+    fn patients_are_those_with_activity_who_were_registered_in_the_window() {
+        let mut host = january();
+        let asthma = host.code("snomed", "195967001");
+        let issued = Day(day("2026-01-12"));
+        let host = extract(
+            host,
+            vec![observation(1, asthma), observation(3, asthma), observation(4, asthma)],
+            vec![(Patient(9), Some(issued), issued, Code(asthma), None, None)],
+            vec![
+                registration(1, None),
+                registration(2, None),
+                registration(3, Some("2025-12-31")),
+                registration(4, Some("2026-01-01")),
+                registration(9, None),
+            ],
+        );
+        let patients: Vec<u32> =
+            host.rows::<Demographics>("patients").iter().map(|(patient, ..)| patient.0).collect();
+        assert_eq!(patients, [1, 4, 9]);
+    }
+
+    #[test]
+    fn what_the_manifest_would_not_allow_is_left_out_and_counted() {
+        let mut host = january();
+        let (asthma, local) = (host.code("snomed", "195967001"), host.code("emis-local", "EMISNQ1"));
+        let mut future = observation(2, asthma);
+        future.1 = Some(Day(day("2062-01-10")));
+        future.4 = Some(Number(1e12));
+        future.5 = Some(Code(local));
+        let mut unborn = registration(2, None);
+        unborn.2 = Day(day("2026-02-01"));
+        let host =
+            extract(host, vec![observation(1, local), future], vec![], vec![registration(1, None), unborn]);
+        let mut blanked = observation(2, asthma);
+        blanked.1 = None;
+        assert_eq!(host.rows::<Observation>("events"), [blanked]);
+        assert!(host.rows::<Demographics>("patients").is_empty());
+        assert_eq!(
+            host.log_lines(),
+            ["left out: 2 rows (code system or birth month), 3 values (out of range)"]
+        );
     }
 }

@@ -9,9 +9,9 @@ use crate::{Batch, Bitmap, Column, Result, Values};
 
 impl Batch {
     /// Keeps the rows for which `keep` is true, in order. Returns how many were dropped.
-    pub fn retain(&mut self, keep: impl Fn(&Self, usize) -> bool) -> usize {
+    pub fn retain(&mut self, keep: impl Fn(usize) -> bool) -> usize {
         let rows = self.row_count();
-        let kept: Vec<usize> = (0..rows).filter(|&row| keep(self, row)).collect();
+        let kept: Vec<usize> = (0..rows).filter(|&row| keep(row)).collect();
         if kept.len() == rows {
             return 0;
         }
@@ -53,9 +53,23 @@ impl Batch {
 
     /// Takes the value from every row whose code is in this set. Returns how many.
     pub fn blank_codes(&mut self, column: usize, codes: &Bitmap) -> Result<usize> {
-        let outside: Vec<bool> =
-            self.codes(column)?.values.iter().map(|&code| codes.contains(code)).collect();
-        Ok(self.columns[column].blank(&outside))
+        let cells = self.codes(column)?;
+        if !cells.iter().flatten().any(|code| codes.contains(code)) {
+            return Ok(0);
+        }
+        let blank: Vec<bool> = cells.values.iter().map(|&code| codes.contains(code)).collect();
+        Ok(self.columns[column].blank(&blank))
+    }
+
+    /// Drops every row whose code is in this set. Returns how many.
+    pub fn drop_codes(&mut self, column: usize, codes: &Bitmap) -> Result<usize> {
+        let cells = self.codes(column)?;
+        if !cells.iter().flatten().any(|code| codes.contains(code)) {
+            return Ok(0);
+        }
+        let kept: Vec<bool> =
+            cells.iter().map(|code| !code.is_some_and(|code| codes.contains(code))).collect();
+        Ok(self.retain(|row| kept[row]))
     }
 
     /// Drops the columns from this one on, for an input that is read with more columns than are written.
@@ -136,4 +150,92 @@ pub(crate) fn bits_of(missing: impl Iterator<Item = bool>) -> Option<Vec<u8>> {
         }
     }
     any.then_some(bits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Code, Day, Error, Number, Patient};
+
+    type Row = (Patient, Option<Day>, Option<Number>, Code);
+
+    fn batch() -> Batch {
+        Batch::of((0..20).map(|row| {
+            let day = (row % 3 != 0).then_some(Day(100 + row));
+            let number = (row % 4 != 0).then_some(Number(f64::from(row)));
+            (Patient(row as u32), day, number, Code(row as u32 % 5))
+        }))
+    }
+
+    fn rows(batch: &Batch) -> Vec<Row> {
+        batch.check().unwrap();
+        (0..batch.row_count()).map(|row| crate::Row::read(batch, row).unwrap()).collect()
+    }
+
+    #[test]
+    fn retain_keeps_values_and_missing_bits_together() {
+        let mut kept = batch();
+        assert_eq!(kept.retain(|row| row % 2 == 1), 10);
+        let expected: Vec<Row> = rows(&batch()).into_iter().skip(1).step_by(2).collect();
+        assert_eq!(rows(&kept), expected);
+        assert_eq!(kept.retain(|_| true), 0);
+        assert_eq!(kept.retain(|_| false), 10);
+        assert_eq!(rows(&kept), []);
+    }
+
+    #[test]
+    fn what_is_out_of_range_loses_its_value_and_nothing_else() {
+        let mut blanked = batch();
+        assert_eq!(blanked.blank_days_outside(1, 0..=110).unwrap(), 6);
+        assert_eq!(blanked.blank_numbers_outside(2, 5.0..=1e9).unwrap(), 3);
+        let expected: Vec<Row> = rows(&batch())
+            .into_iter()
+            .map(|(patient, day, number, code)| {
+                (patient, day.filter(|day| day.0 <= 110), number.filter(|number| number.0 >= 5.0), code)
+            })
+            .collect();
+        assert_eq!(rows(&blanked), expected);
+    }
+
+    #[test]
+    fn a_column_without_missing_bits_gets_them_when_needed() {
+        let mut one = Batch::of([(Patient(1), Day(5)), (Patient(2), Day(500))]);
+        assert_eq!(one.blank_days_outside(1, 0..=10).unwrap(), 1);
+        assert_eq!(one.columns[1].missing, Some(vec![0b10]));
+        assert_eq!(one.days(1).unwrap().at(1), None);
+        one.check().unwrap();
+    }
+
+    #[test]
+    fn not_a_number_is_out_of_range() {
+        let mut one = Batch::of([(Patient(1), Number(f64::NAN))]);
+        assert_eq!(one.blank_numbers_outside(1, -1e9..=1e9).unwrap(), 1);
+        one.check().unwrap();
+    }
+
+    #[test]
+    fn codes_of_a_set_go_with_their_row_or_without_it() {
+        let set: Bitmap = [1, 4].into_iter().collect();
+        let mut dropped = batch();
+        assert_eq!(dropped.drop_codes(3, &set).unwrap(), 8);
+        assert!(dropped.codes(3).unwrap().values.iter().all(|&code| !set.contains(code)));
+        let mut blanked = batch();
+        assert_eq!(blanked.blank_codes(3, &set).unwrap(), 8);
+        assert_eq!(blanked.row_count(), 20);
+        blanked.check().unwrap();
+    }
+
+    #[test]
+    fn a_column_of_another_type_is_an_error_that_says_which() {
+        let error = batch().numbers(3).unwrap_err();
+        assert_eq!(error, Error::Column { column: 3, wanted: "numbers", found: "codes" });
+        assert!(batch().patients(9).is_err());
+    }
+
+    #[test]
+    fn a_batch_whose_lists_differ_in_length_does_not_pass() {
+        let mut ragged = batch();
+        ragged.rows = 19;
+        assert!(ragged.check().is_err());
+    }
 }

@@ -1,0 +1,14 @@
+//! Writes to an output that the manifest does not declare, and says that all went well.
+
+use bad_modules::good_rows;
+use lockgate_guest::{Host, Result, module};
+
+/// The module.
+pub fn run<H: Host>(host: &H) -> Result<()> {
+    let rows = good_rows(host, 10)?;
+    host.write("rows", &rows)?;
+    let _ = host.write("names", &rows);
+    Ok(())
+}
+
+module!(run);

@@ -1,0 +1,13 @@
+//! Writes lists of unequal length.
+
+use bad_modules::{column, good_rows};
+use lockgate_guest::{Host, Result, Values, module};
+
+/// The module.
+pub fn run<H: Host>(host: &H) -> Result<()> {
+    let mut rows = good_rows(host, 10)?;
+    rows.columns[column::NUMBER].values = Values::Numbers(vec![1.5; 9]);
+    host.write("rows", &rows)
+}
+
+module!(run);
