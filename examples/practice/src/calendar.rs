@@ -34,13 +34,7 @@ impl Calendar {
         let margin_start = add_days(first, -MARGIN_DAYS);
         let last = add_days(end, MARGIN_DAYS);
         let texts = margin_start.series(1.day()).take_while(|day| *day <= last).map(|day| day.to_string());
-        Ok(Self {
-            first,
-            end,
-            margin_start,
-            texts: texts.collect(),
-            days: days_between(first, end) as usize,
-        })
+        Ok(Self { first, end, margin_start, texts: texts.collect(), days: days_between(first, end) as usize })
     }
 
     /// How many days the months have.

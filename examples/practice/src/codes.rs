@@ -104,7 +104,9 @@ const fn measure(unit: &'static str, mean: f64, deviation: f64, steps: f64) -> O
 
 type Known = (&'static str, &'static str, &'static str, &'static str, Option<Measure>);
 
-use kind::{ADMINISTRATION, DIAGNOSIS, FAMILY, FINDING, IMMUNISATION, MEASUREMENT, PROCEDURE, REFERRAL, RESULT};
+use kind::{
+    ADMINISTRATION, DIAGNOSIS, FAMILY, FINDING, IMMUNISATION, MEASUREMENT, PROCEDURE, REFERRAL, RESULT,
+};
 use system::{READ2, SNOMED};
 
 /// Systolic blood pressure; a row of it is followed by one of [`DIASTOLIC`].
@@ -137,7 +139,13 @@ const KNOWN: &[Known] = &[
     (SNOMED, "8517006", "Ex-smoker", FINDING, None),
     (SNOMED, "77176002", "Smoker", FINDING, None),
     (READ2, "22K..", "Body mass index", MEASUREMENT, measure("kg/m2", 27.4, 4.6, 10.0)),
-    (READ2, "2469.", "O/E - systolic blood pressure reading", MEASUREMENT, measure("mm[Hg]", 132.0, 15.0, 1.0)),
+    (
+        READ2,
+        "2469.",
+        "O/E - systolic blood pressure reading",
+        MEASUREMENT,
+        measure("mm[Hg]", 132.0, 15.0, 1.0),
+    ),
     (READ2, "42W5", "Haemoglobin A1c level, IFCC standardised", RESULT, measure("mmol/mol", 41.0, 8.0, 1.0)),
     (READ2, "137R", "Current smoker", FINDING, None),
     (READ2, "65E..00", "Influenza vaccination", IMMUNISATION, None),
@@ -207,7 +215,10 @@ pub struct Codes {
 
 impl Codes {
     /// The same table for every seed, so that one codelist fits every practice.
-    #[expect(clippy::new_without_default, reason = "a default that costs milliseconds invites making it in a loop")]
+    #[expect(
+        clippy::new_without_default,
+        reason = "a default that costs milliseconds invites making it in a loop"
+    )]
     pub fn new() -> Self {
         let mut all: Vec<Code> = Vec::with_capacity(CODES + 64);
         let known = |all: &mut Vec<Code>, list: &mut dyn Iterator<Item = &Known>| {
@@ -400,7 +411,8 @@ mod tests {
         assert_eq!((codes.tickets.len(), common), (TICKETS, COMMON_TICKETS));
         let used: std::collections::BTreeSet<u16> = codes.tickets.iter().copied().collect();
         assert!(used.len() > 7_900, "{}", used.len());
-        let texts: std::collections::BTreeSet<&str> = codes.all().iter().map(|code| code.text.as_str()).collect();
+        let texts: std::collections::BTreeSet<&str> =
+            codes.all().iter().map(|code| code.text.as_str()).collect();
         assert_eq!(texts.len(), codes.all().len(), "no code is there twice");
     }
 }

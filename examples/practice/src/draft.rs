@@ -57,8 +57,7 @@ impl Draft {
         remove(&temporary)?;
         // SQLite's own error for a missing folder names neither the folder nor the reason.
         fs::File::create_new(&temporary).map_err(PracticeError::file(&temporary))?;
-        let draft =
-            Self { connection: Some(open(&temporary)?), temporary, target: target.to_owned() };
+        let draft = Self { connection: Some(open(&temporary)?), temporary, target: target.to_owned() };
         draft.connection().execute_batch(tables)?;
         draft.connection().execute_batch("BEGIN")?;
         Ok(draft)
@@ -143,7 +142,9 @@ fn open(path: &Path) -> Result<Connection, PracticeError> {
 
 fn move_last_rows_to_the_log(connection: &Connection) -> Result<(), PracticeError> {
     let tables = connection
-        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name")?
+        .prepare(
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name",
+        )?
         .query_map([], |row| row.get(0))?
         .collect::<Result<Vec<String>, _>>()?;
     for name in &tables {

@@ -104,7 +104,10 @@ pub fn make(
 ) -> Result<MadeGp, PracticeError> {
     let calendar = Calendar::before(request.as_of, request.months)?;
     if request.patients < 20 {
-        return Err(PracticeError::argument("--patients", "at least 20, so that every kind of patient is there"));
+        return Err(PracticeError::argument(
+            "--patients",
+            "at least 20, so that every kind of patient is there",
+        ));
     }
     let draft = Draft::create(out, replace, gp_tables::TABLES)?;
     let codes = Codes::new();
@@ -212,7 +215,12 @@ impl Practice<'_> {
                 Some(marker) if user == PLANTED_USER => format!("{surname}-{marker}"),
                 _ => surname.to_owned(),
             };
-            self.write.user(user, forename, &surname, if user < 8 { "General practitioner" } else { "Nurse" })?;
+            self.write.user(
+                user,
+                forename,
+                &surname,
+                if user < 8 { "General practitioner" } else { "Nurse" },
+            )?;
         }
         for code in self.codes.all() {
             self.write.code(code)?;
@@ -238,7 +246,8 @@ impl Practice<'_> {
             self.patient(position, place, &person, special, planted)?;
             let objects = special == Special::No
                 && position >= 10
-                && mix(self.request.seed ^ 0x0b1ec, place) % 1_000 < u64::from(self.request.objections_per_mille);
+                && mix(self.request.seed ^ 0x0b1ec, place) % 1_000
+                    < u64::from(self.request.objections_per_mille);
             if objects {
                 let case = objections::case(self.objectors.len(), random >> 20);
                 self.objectors.push((position as usize, case));
@@ -262,7 +271,7 @@ impl Practice<'_> {
             _ => local_id(position),
         };
         let number = match special {
-            Special::MissingNumber if position % 2 == 0 => Some(String::new()),
+            Special::MissingNumber if position.is_multiple_of(2) => Some(String::new()),
             Special::MissingNumber => None,
             Special::InvalidNumber => Some(nhs_number::spoiled(&person.nhs_number)),
             _ if position % 20 == 7 => Some(nhs_number::spaced(&person.nhs_number)),
@@ -277,10 +286,13 @@ impl Practice<'_> {
         };
         let gone = died.or(deducted).is_some_and(|day| day < first);
         let deducted_text = deducted.map(day_month_year);
-        let (born, died, registered) =
-            (day_month_year(person.born), died.map(day_month_year).unwrap_or_default(), day_month_year(registered));
+        let (born, died, registered) = (
+            day_month_year(person.born),
+            died.map(day_month_year).unwrap_or_default(),
+            day_month_year(registered),
+        );
         self.note.clear();
-        if planted || position % 9 == 0 {
+        if planted || position.is_multiple_of(9) {
             notes::write(&mut self.note, &mut self.rng, person);
         }
         let user = if planted { PLANTED_USER } else { self.rng.random_range(1..USERS) };
@@ -339,7 +351,8 @@ impl Practice<'_> {
             let entered = add_days(self.calendar.first, -self.rng.random_range(10..3_000)).to_string();
             let dosage = self.dosage(patient);
             let medicine = &self.medicines[medicine_of(patient.place, slot)];
-            let number = self.write.drug_record(&patient.id, system::DMD, &medicine.code, &entered, &dosage)?;
+            let number =
+                self.write.drug_record(&patient.id, system::DMD, &medicine.code, &entered, &dosage)?;
             if slot == 0 {
                 patient.first_drug = number;
             }
@@ -385,7 +398,8 @@ impl Practice<'_> {
             weight += day_weight;
             let share = |rows: u64| (u128::from(rows) * u128::from(weight) / u128::from(total)) as u64;
             while coded_done < share(coded) {
-                let rows = (*pick(&mut self.rng, &[1, 1, 2, 2, 3, 3, 4, 5, 6, 8, 10, 14])).min(share(coded) - coded_done);
+                let rows = (*pick(&mut self.rng, &[1, 1, 2, 2, 3, 3, 4, 5, 6, 8, 10, 14]))
+                    .min(share(coded) - coded_done);
                 let patient = &roster[*pick(&mut self.rng, &visits) as usize];
                 self.consultation(patient, day as i32, rows)?;
                 coded_done += rows;
@@ -413,7 +427,7 @@ impl Practice<'_> {
             let random = self.rng.next_u64();
             let code = match pair.take() {
                 Some(code) => code,
-                None if patient.diabetic && random % 8 == 0 => codes.hba1c(),
+                None if patient.diabetic && random.is_multiple_of(8) => codes.hba1c(),
                 None if patient.diabetic && random % 8 == 1 => codes.bmi(),
                 None => codes.draw(random),
             };
@@ -541,7 +555,9 @@ impl Practice<'_> {
         self.note.clear();
         for (position, case) in std::mem::take(&mut self.objectors) {
             for entry in case.entries {
-                let known = consent.iter().find(|code| (code.system, code.text.as_str()) == (entry.system, entry.code));
+                let known = consent
+                    .iter()
+                    .find(|code| (code.system, code.text.as_str()) == (entry.system, entry.code));
                 let patient = &roster[position];
                 self.observations += 1;
                 self.write.observation(&ObservationRow {
@@ -572,7 +588,9 @@ impl Practice<'_> {
     fn planted(&mut self) -> Result<Option<Planted>, PracticeError> {
         let Some(marker) = self.request.marker.clone() else { return Ok(None) };
         let roster = std::mem::take(&mut self.roster);
-        let Some(patient) = roster.first().filter(|patient| patient.place == PLANTED_PLACE) else { return Ok(None) };
+        let Some(patient) = roster.first().filter(|patient| patient.place == PLANTED_PLACE) else {
+            return Ok(None);
+        };
         let person = self.people.at(PLANTED_PLACE)?;
         let bmi = self.codes.bmi().clone();
         let (unit, text) = (format!("see {marker}"), format!("{marker} letter"));
@@ -613,7 +631,8 @@ impl Practice<'_> {
 pub(crate) fn consent_codes() -> Vec<Code> {
     let entries: std::collections::BTreeSet<(&str, &str)> =
         CASES.iter().flat_map(|case| case.entries).map(|entry| (entry.code, entry.system)).collect();
-    let system_of = |name: &str| [system::SNOMED, system::READ2, system::CTV3].into_iter().find(|known| *known == name);
+    let system_of =
+        |name: &str| [system::SNOMED, system::READ2, system::CTV3].into_iter().find(|known| *known == name);
     (361_000_000..)
         .zip(entries)
         .filter_map(|(id, (text, system))| {

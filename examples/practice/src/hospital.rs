@@ -66,9 +66,10 @@ const STAFF: i64 = 20;
 
 /// Diagnoses (ICD-10), commonest first, as coders write them: with the point, without, and with the filler `X`.
 const DIAGNOSES: &[&str] = &[
-    "I10X", "E11.9", "I48.9", "J44.1", "N18.3", "I25.1", "E119", "J18.9", "N39.0", "K21.9", "J45.9", "Z92.1", "F32.9",
-    "M17.1", "I50.0", "R07.4", "R10.4", "K80.2", "S72.0", "I63.9", "C50.9", "C34.9", "H25.9", "O80", "O80X", "A41.9",
-    "E78.0", "I21.4", "G40.9", "K57.3", "L03.1", "R55X", "S52.5", "Z51.1", "M54.5", "D50.9", "E86X", "F05.9", "I26.9",
+    "I10X", "E11.9", "I48.9", "J44.1", "N18.3", "I25.1", "E119", "J18.9", "N39.0", "K21.9", "J45.9", "Z92.1",
+    "F32.9", "M17.1", "I50.0", "R07.4", "R10.4", "K80.2", "S72.0", "I63.9", "C50.9", "C34.9", "H25.9", "O80",
+    "O80X", "A41.9", "E78.0", "I21.4", "G40.9", "K57.3", "L03.1", "R55X", "S52.5", "Z51.1", "M54.5", "D50.9",
+    "E86X", "F05.9", "I26.9",
 ];
 
 /// Diagnoses of the groups that never leave.
@@ -79,15 +80,17 @@ const MALFORMED: &[&str] = &["see notes", "?", "E1", "DIABETES"];
 
 /// Procedures (OPCS-4).
 const PROCEDURES: &[&str] = &[
-    "C75.1", "G45.1", "H22.9", "W40.1", "W37.1", "J18.3", "T20.2", "K63.3", "M45.9", "X29.2", "U05.1", "Y53.4",
-    "R24.9", "X352", "G451", "K75.1", "E63.2", "S06.5", "W24.1", "Q07.4",
+    "C75.1", "G45.1", "H22.9", "W40.1", "W37.1", "J18.3", "T20.2", "K63.3", "M45.9", "X29.2", "U05.1",
+    "Y53.4", "R24.9", "X352", "G451", "K75.1", "E63.2", "S06.5", "W24.1", "Q07.4",
 ];
 
 /// Admission methods (NHS Data Dictionary, ADMISSION METHOD CODE), commonest first.
-const METHODS: &[&str] = &["21", "11", "21", "12", "21", "13", "22", "28", "31", "82", "2A", "81", "24", "32"];
+const METHODS: &[&str] =
+    &["21", "11", "21", "12", "21", "13", "22", "28", "31", "82", "2A", "81", "24", "32"];
 
 /// Treatment functions.
-const SPECIALTIES: &[&str] = &["300", "100", "110", "320", "340", "430", "501", "180", "420", "130", "502", "800"];
+const SPECIALTIES: &[&str] =
+    &["300", "100", "110", "320", "340", "430", "501", "180", "420", "130", "502", "800"];
 
 /// Makes a hospital. The bar counts spells.
 pub fn make(
@@ -152,7 +155,11 @@ impl Hospital<'_> {
     fn house(&mut self) -> Result<(), PracticeError> {
         self.write.provider(SITE_CODE, "Lockgate General Hospital")?;
         for staff in 1..=STAFF {
-            let name = format!("{} {}", pick(&mut self.rng, words::FORENAMES_M), pick(&mut self.rng, words::SURNAMES));
+            let name = format!(
+                "{} {}",
+                pick(&mut self.rng, words::FORENAMES_M),
+                pick(&mut self.rng, words::SURNAMES)
+            );
             let name = match &self.request.marker {
                 Some(marker) if staff == STAFF => format!("{name}-{marker}"),
                 _ => name,
@@ -177,7 +184,13 @@ impl Hospital<'_> {
         Ok(())
     }
 
-    fn patient(&mut self, position: usize, place: u64, around: u64, person: &Person) -> Result<(), PracticeError> {
+    fn patient(
+        &mut self,
+        position: usize,
+        place: u64,
+        around: u64,
+        person: &Person,
+    ) -> Result<(), PracticeError> {
         let planted = place == PLANTED_PLACE && self.request.marker.is_some();
         let id = match &self.request.marker {
             Some(marker) if planted => format!("{marker}-7000001"),
@@ -224,7 +237,8 @@ impl Hospital<'_> {
             let case = objections::case(self.objectors, random >> 20);
             self.objectors += 1;
             for entry in case.entries {
-                let (effective, recorded) = (entry.effective(self.request.as_of), entry.entered(self.request.as_of));
+                let (effective, recorded) =
+                    (entry.effective(self.request.as_of), entry.entered(self.request.as_of));
                 self.write.consent(&id, entry.system, entry.code, &effective, &recorded, entry.deleted)?;
             }
         }
@@ -250,7 +264,13 @@ impl Hospital<'_> {
         Ok(())
     }
 
-    fn spell(&mut self, patient: &str, place: u64, day: i32, planted: Option<&str>) -> Result<(), PracticeError> {
+    fn spell(
+        &mut self,
+        patient: &str,
+        place: u64,
+        day: i32,
+        planted: Option<&str>,
+    ) -> Result<(), PracticeError> {
         self.spells += 1;
         let id = match planted {
             Some(marker) => format!("{marker}-{}", self.spells),
@@ -259,9 +279,8 @@ impl Hospital<'_> {
         let stay = (*pick(&mut self.rng, &[0, 0, 0, 1, 1, 2, 3, 5, 9, 24])).min(day + 300);
         let admitted = self.stamp(day - stay, 0);
         // Who came in the last days of the window may still be there.
-        let still_there = planted.is_none()
-            && day + 3 >= self.calendar.days() as i32
-            && self.rng.random_range(0..3) == 0;
+        let still_there =
+            planted.is_none() && day + 3 >= self.calendar.days() as i32 && self.rng.random_range(0..3) == 0;
         let discharged = if still_there { String::new() } else { self.stamp(day, 12) };
         let method = *pick(&mut self.rng, METHODS);
         let specialty = *pick(&mut self.rng, SPECIALTIES);

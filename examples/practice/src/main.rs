@@ -194,8 +194,12 @@ fn make(arguments: &Make) -> anyhow::Result<()> {
         anyhow::ensure!((1..=999).contains(&value), "{argument}: a number from 1 to 999");
     }
     if let Some(marker) = &arguments.marker {
-        let fits = (6..=40).contains(&marker.len()) && marker.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        anyhow::ensure!(fits, "--marker: 6 to 40 letters and digits, so that it can be found and only once meant");
+        let fits =
+            (6..=40).contains(&marker.len()) && marker.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        anyhow::ensure!(
+            fits,
+            "--marker: 6 to 40 letters and digits, so that it can be found and only once meant"
+        );
     }
     let out = &arguments.out;
     let mut made = Vec::new();
@@ -203,7 +207,8 @@ fn make(arguments: &Make) -> anyhow::Result<()> {
         Kind::Practice => made.push(make_practice(arguments, arguments.number, out)?),
         Kind::Hospital => made.push(make_hospital(arguments, out)?),
         Kind::Pair => {
-            std::fs::create_dir_all(out).map_err(|error| anyhow::anyhow!("--out: {}: {error}", out.display()))?;
+            std::fs::create_dir_all(out)
+                .map_err(|error| anyhow::anyhow!("--out: {}: {error}", out.display()))?;
             for number in 1..=arguments.practices {
                 made.push(make_practice(arguments, number, &out.join(format!("practice-{number}.sqlite")))?);
             }
@@ -287,7 +292,8 @@ fn print(made: &[Value], as_json: bool) -> anyhow::Result<()> {
         let Value::Object(fields) = value else { continue };
         let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let shown = fields.iter().filter(|(_, value)| !value.is_null());
-        let line: Vec<String> = shown.map(|(name, value)| format!("{} {}", name.replace('_', " "), text(value))).collect();
+        let line: Vec<String> =
+            shown.map(|(name, value)| format!("{} {}", name.replace('_', " "), text(value))).collect();
         println!("{}", line.join(", "));
     }
     Ok(())
