@@ -33,11 +33,29 @@ impl Bitmap {
         self.bytes[at] |= 1 << (number % 8);
     }
 
-    /// Adds all of a patient column. Rows of a patient follow each other, so that most of them cost one comparison.
+    /// Adds all of a patient column. Rows of a patient follow each other, so that most of them cost a comparison.
     pub fn insert_runs(&mut self, numbers: &[u32]) {
-        for run in numbers.chunk_by(|one, next| one == next) {
-            self.insert(run[0]);
+        let Some(&(mut last)) = numbers.first() else { return };
+        self.insert(last);
+        let (chunks, rest) = numbers.as_chunks::<8>();
+        for chunk in chunks {
+            // All at once where a patient has many rows.
+            if chunk.iter().fold(0, |differs, number| differs | (number ^ last)) != 0 {
+                last = self.insert_changes(last, chunk);
+            }
         }
+        self.insert_changes(last, rest);
+    }
+
+    #[inline]
+    fn insert_changes(&mut self, mut last: u32, numbers: &[u32]) -> u32 {
+        for &number in numbers {
+            if number != last {
+                self.insert(number);
+                last = number;
+            }
+        }
+        last
     }
 
     /// Whether it holds no number.
