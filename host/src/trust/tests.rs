@@ -1,1 +1,277 @@
+//! One test a question. The attacks that need more than one signer come with delegated roles.
 
+use lockgate_signing::digest::Digest;
+use lockgate_signing::ids::Name;
+use lockgate_signing::manifest::Manifest;
+use lockgate_signing::policy::SensitiveCodes;
+use lockgate_signing::target::TargetKind;
+use semver::Version;
+
+use super::{RegistrySource, TrustError};
+
+mod fixture;
+use fixture::{Fixture, answer, at, serve, serve_folder, today};
+
+const COMPONENT: &[u8] = b"\0asm component";
+const SENSITIVE: &[u8] =
+    b"format = 1\nid = \"england\"\nversion = \"1.0.0\"\n[group.hiv]\nsnomed = [\"86406008\"]\n";
+const SENSITIVE_PATH: &str = "sensitive/england/1.0.0.toml";
+
+fn manifest(id: &str, version: &str, component: &[u8]) -> String {
+    format!(
+        r#"format = 1
+id = "{id}"
+version = "{version}"
+title = "An example"
+purpose = "example"
+legal-basis = "None, for tests."
+interface = "lockgate:extract@1.0.0"
+sites = "practice"
+not-after = "2027-12-31"
+window = {{ initial = "4 months" }}
+limits = {{ memory-mib = 1, fuel = 1, wall-clock-s = 1, output-rows = 1 }}
+tokens = {{ link = [] }}
+component = {{ digest = "{}", bytes = {} }}
+[input.patients]
+table = "patient"
+columns = ["patient"]
+[output.patients]
+columns = [{{ name = "patient", type = "patient" }}]
+"#,
+        Digest::of(component),
+        component.len()
+    )
+}
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn version(text: &str) -> Version {
+    text.parse().unwrap()
+}
+
+#[test]
+fn what_is_published_is_listed_and_fetched() {
+    let fixture = Fixture::new();
+    let (old, new) = (manifest("example", "1.0.0", COMPONENT), manifest("example", "1.10.0-rc.1", COMPONENT));
+    fixture.publish(
+        1,
+        &[
+            ("modules/example/1.0.0/manifest.toml", old.as_bytes()),
+            ("modules/example/1.0.0/component.wasm", COMPONENT),
+            ("modules/example/1.10.0-rc.1/manifest.toml", new.as_bytes()),
+            ("modules/example/1.10.0-rc.1/component.wasm", COMPONENT),
+            (SENSITIVE_PATH, SENSITIVE),
+            ("elsewhere/readme.txt", b"not ours"),
+        ],
+    );
+    let registry = fixture.trust().refresh(today()).unwrap();
+    assert_eq!(registry.targets().count(), 5);
+    assert_eq!(registry.versions(TargetKind::ModuleManifest, &name("example")).count(), 2);
+    let latest = registry.latest_modules();
+    assert_eq!(latest.into_iter().collect::<Vec<_>>(), [(&name("example"), &version("1.0.0"))]);
+    let module = registry.fetch_module(&name("example"), &version("1.0.0")).unwrap();
+    assert_eq!(module.component(), COMPONENT);
+    assert_eq!(module.manifest().digest(), Digest::of(old.as_bytes()));
+    let list = registry.fetch_latest::<SensitiveCodes>(&name("england")).unwrap().unwrap();
+    assert_eq!(list.version(), &version("1.0.0"));
+    assert!(registry.fetch_latest::<SensitiveCodes>(&name("wales")).unwrap().is_none());
+    let missing = registry.fetch::<Manifest>(&name("example"), &version("2.0.0"));
+    assert!(matches!(missing, Err(TrustError::Missing { .. })));
+}
+
+#[test]
+fn an_older_repository_is_refused_by_a_later_process() {
+    let fixture = Fixture::new();
+    fixture.publish(2, &[(SENSITIVE_PATH, SENSITIVE)]);
+    fixture.trust().refresh(today()).unwrap();
+    fixture.publish(1, &[]);
+    match fixture.trust().refresh(today()) {
+        Err(TrustError::Rollback { trusted: 2, offered: 1, .. }) => {}
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(fixture.trust().last_known().unwrap().unwrap().targets().count(), 1);
+}
+
+#[test]
+fn expired_metadata_is_refused_and_what_was_known_stays_usable() {
+    let fixture = Fixture::new();
+    fixture.publish(1, &[(SENSITIVE_PATH, SENSITIVE)]);
+    assert!(fixture.trust().last_known().unwrap().is_none());
+    let registry = fixture.trust().refresh(today()).unwrap();
+    registry.fetch_latest::<SensitiveCodes>(&name("england")).unwrap();
+    let late = at("2027-01-01T00:00:00Z");
+    assert!(matches!(fixture.trust().refresh(late), Err(TrustError::Expired { .. })));
+    std::fs::remove_dir_all(fixture.repository().join("targets")).unwrap();
+    let known = fixture.trust().last_known().unwrap().unwrap();
+    assert!(known.is_offline());
+    assert_eq!(known.as_of(), today());
+    known.fetch_latest::<SensitiveCodes>(&name("england")).unwrap().unwrap();
+}
+
+#[test]
+fn a_copy_that_was_changed_on_this_disk_is_not_believed() {
+    let fixture = Fixture::new();
+    fixture.publish(1, &[(SENSITIVE_PATH, SENSITIVE)]);
+    let registry = fixture.trust().refresh(today()).unwrap();
+    let fetch = |registry: &super::Registry| registry.fetch_latest::<SensitiveCodes>(&name("england"));
+    fetch(&registry).unwrap();
+    std::fs::write(&fixture.stored("targets")[0], b"format = 1\n").unwrap();
+    assert_eq!(fetch(&registry).unwrap().unwrap().digest(), Digest::of(SENSITIVE));
+    std::fs::write(&fixture.stored("targets")[0], b"format = 1\n").unwrap();
+    let known = fixture.trust().last_known().unwrap().unwrap();
+    assert!(matches!(fetch(&known), Err(TrustError::NotHere { .. })));
+    let saved = fixture.store().join("last-known.json");
+    let text = std::fs::read_to_string(&saved).unwrap().replace("sensitive/england", "sensitive/wales00");
+    std::fs::write(saved, text).unwrap();
+    assert!(matches!(fixture.trust().last_known(), Err(TrustError::LastKnown { .. })));
+}
+
+#[test]
+fn a_store_that_cannot_be_read_stops_the_refresh() {
+    let fixture = Fixture::new();
+    fixture.publish(1, &[]);
+    fixture.trust().refresh(today()).unwrap();
+    let timestamp = fixture.store().join("metadata/timestamp.json");
+    std::fs::remove_file(&timestamp).unwrap();
+    std::fs::create_dir(&timestamp).unwrap();
+    assert!(matches!(fixture.trust().refresh(today()), Err(TrustError::Store(_))));
+}
+
+#[test]
+fn a_repository_that_somebody_else_signed_is_refused() {
+    let fixture = Fixture::new();
+    fixture.publish_as_stranger(1, &[(SENSITIVE_PATH, SENSITIVE)]);
+    assert!(matches!(fixture.trust().refresh(today()), Err(TrustError::Signature { .. })));
+}
+
+#[test]
+fn a_component_swapped_under_a_valid_manifest_is_refused() {
+    let fixture = Fixture::new();
+    let manifest = manifest("example", "1.0.0", COMPONENT);
+    fixture.publish(
+        1,
+        &[
+            ("modules/example/1.0.0/manifest.toml", manifest.as_bytes()),
+            ("modules/example/1.0.0/component.wasm", b"\0asm another thing"),
+        ],
+    );
+    let registry = fixture.trust().refresh(today()).unwrap();
+    let module = registry.fetch_module(&name("example"), &version("1.0.0"));
+    assert!(matches!(module, Err(TrustError::OtherComponent { .. })), "{module:?}");
+}
+
+#[test]
+fn a_manifest_under_the_path_of_another_module_is_refused() {
+    let fixture = Fixture::new();
+    let manifest = manifest("example", "1.0.0", COMPONENT);
+    fixture.publish(1, &[("modules/other/1.0.0/manifest.toml", manifest.as_bytes())]);
+    let registry = fixture.trust().refresh(today()).unwrap();
+    let fetched = registry.fetch::<Manifest>(&name("other"), &version("1.0.0"));
+    assert!(matches!(fetched, Err(TrustError::OtherName { .. })), "{fetched:?}");
+}
+
+#[test]
+fn a_file_swapped_on_the_server_is_refused() {
+    let fixture = Fixture::new();
+    fixture.publish(1, &[(SENSITIVE_PATH, SENSITIVE)]);
+    let served = format!("targets/sensitive/england/{}.1.0.0.toml", Digest::of(SENSITIVE).to_hex());
+    fixture.write(&served, &SENSITIVE.to_ascii_uppercase());
+    let registry = fixture.trust().refresh(today()).unwrap();
+    let fetched = registry.fetch_latest::<SensitiveCodes>(&name("england"));
+    assert!(matches!(fetched, Err(TrustError::Damaged { .. })), "{fetched:?}");
+}
+
+#[test]
+fn a_target_larger_than_the_limit_is_not_fetched() {
+    let mut fixture = Fixture::new();
+    fixture.limits.text_bytes_max = 10;
+    fixture.publish(1, &[(SENSITIVE_PATH, SENSITIVE)]);
+    let registry = fixture.trust().refresh(today()).unwrap();
+    let fetched = registry.fetch_latest::<SensitiveCodes>(&name("england"));
+    assert!(matches!(fetched, Err(TrustError::TooLarge { bytes_max: 10, .. })), "{fetched:?}");
+}
+
+#[test]
+fn an_unknown_file_in_our_folders_is_refused() {
+    let fixture = Fixture::new();
+    fixture.publish(1, &[("modules/example/1.0.0/../../../../passwd", b"x")]);
+    assert!(matches!(fixture.trust().refresh(today()), Err(TrustError::Path(_))));
+}
+
+#[test]
+fn targets_that_are_not_listed_any_more_leave_the_disk() {
+    let fixture = Fixture::new();
+    fixture.publish(1, &[(SENSITIVE_PATH, SENSITIVE)]);
+    let registry = fixture.trust().refresh(today()).unwrap();
+    registry.fetch_latest::<SensitiveCodes>(&name("england")).unwrap();
+    assert_eq!(fixture.stored("targets").len(), 1);
+    fixture.publish(2, &[]);
+    fixture.trust().refresh(today()).unwrap();
+    assert_eq!(fixture.stored("targets").len(), 0);
+}
+
+#[test]
+fn a_web_server_serves_the_same_registry() {
+    let fixture = Fixture::new();
+    fixture.publish(1, &[(SENSITIVE_PATH, SENSITIVE)]);
+    let trust = fixture.trust_in(&serve_folder(&fixture.repository())).unwrap();
+    let registry = trust.refresh(today()).unwrap();
+    registry.fetch_latest::<SensitiveCodes>(&name("england")).unwrap().unwrap();
+}
+
+#[test]
+fn a_hostile_web_server_ends_in_one_clear_error() {
+    let mut fixture = Fixture::new();
+    fixture.limits.read_timeout_s = 1;
+    fixture.limits.answer_timeout_s = 1;
+    fixture.publish(1, &[]);
+    let refresh = |source: RegistrySource| fixture.trust_in(&source).unwrap().refresh(today()).unwrap_err();
+    // A server that answers everything with its start page.
+    let page = serve(|_| answer("200 OK", b"<!doctype html><title>Welcome</title>"), false);
+    assert!(matches!(refresh(page), TrustError::Damaged { .. }));
+    // A redirect, which could lead anywhere.
+    let redirect = serve(|_| answer("302 Found\r\nlocation: http://127.0.0.1:1/", b""), false);
+    assert!(refresh(redirect).to_string().contains("configure the address that it redirects to"));
+    // More than a root may have, announced.
+    let announced = b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n".to_vec();
+    assert!(refresh(serve(move |_| announced.clone(), true)).to_string().contains("longer than"));
+    // The same, not announced.
+    let endless = [b"HTTP/1.1 200 OK\r\n\r\n".as_slice(), &vec![b' '; 600_000]].concat();
+    assert!(refresh(serve(move |_| endless.clone(), true)).to_string().contains("longer than"));
+    // A server that goes silent in the middle.
+    let silent = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{".to_vec();
+    assert!(matches!(refresh(serve(move |_| silent.clone(), true)), TrustError::Unreachable { .. }));
+    // Nobody there.
+    let nobody = "http://127.0.0.1:1/".parse().unwrap();
+    assert!(matches!(refresh(nobody), TrustError::Unreachable { .. }));
+}
+
+#[test]
+fn an_address_is_https_or_this_computer() {
+    for text in [
+        "https://registry.example.org/lockgate",
+        "http://127.0.0.1:8080",
+        "http://[::1]/",
+        "http://localhost/",
+    ] {
+        assert!(
+            matches!(text.parse(), Ok(RegistrySource::Web(url)) if url.as_str().ends_with('/')),
+            "{text}"
+        );
+    }
+    for text in ["/srv/registry", "registry", "file:///srv/registry"] {
+        assert!(matches!(text.parse(), Ok(RegistrySource::Folder(_))), "{text}");
+    }
+    for text in [
+        "",
+        "http://registry.example.org/",
+        "http://127.0.0.1.example.org/",
+        "https://user:secret@example.org/",
+        "https://example.org/?a=b",
+        "ftp://example.org/",
+    ] {
+        assert!(text.parse::<RegistrySource>().is_err(), "{text}");
+    }
+}

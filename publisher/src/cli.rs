@@ -1,0 +1,194 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use lockgate_publish::codelist::CodelistFile;
+use lockgate_publish::documents::ExpiryDays;
+
+/// Checks extraction modules, mappings, policies and lists, and publishes them to every site.
+///
+/// Publishing takes two steps. `module add`, `mapping add`, `policy add` and `sensitive add` check a file and stage it;
+/// nothing changes for any site. `publish` signs everything that is staged, looks at the result with the same client
+/// that the sites use, and makes it live in one step.
+///
+/// The repository is a folder of plain files: serve its `metadata` and `targets` with any web server, or give sites the
+/// folder itself. The keys stay in another folder; `root.json` beside them is what every site pins at installation.
+///
+///   lockgate-publish init registry
+///   lockgate-publish module add module.toml module.wasm --repository registry
+///   lockgate-publish publish --repository registry
+///
+/// Exit codes: 0 done, 1 refused or failed (nothing went live), 2 wrong use, 3 `publish` found nothing staged.
+#[derive(Debug, Parser)]
+#[command(version, verbatim_doc_comment)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    /// Print one JSON object in place of text.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Act as on this day (2026-11-01) or at this moment (2026-11-01T12:00:00Z), for tests and demonstrations.
+    #[arg(long, global = true, value_name = "DATE", value_parser = parse_time)]
+    pub as_of: Option<Timestamp>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a new, empty repository, and its keys.
+    Init(Init),
+    /// Extraction modules.
+    #[command(subcommand)]
+    Module(ModuleCommand),
+    /// Mappings: SQL that presents a clinical system's database as the canonical tables.
+    #[command(subcommand)]
+    Mapping(FileCommand),
+    /// Objection policies: which coded entries are objections.
+    #[command(subcommand)]
+    Policy(FileCommand),
+    /// Lists of sensitive codes, whose rows no module sees.
+    #[command(subcommand)]
+    Sensitive(FileCommand),
+    /// Sign what is staged and make it live.
+    Publish(Publish),
+    /// Show what is published, and what is staged.
+    List(Place),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// The folder to make; it must not exist, or be empty.
+    pub dir: PathBuf,
+    /// The folder for the keys; beside the repository (`DIR-keys`) when absent. Never serve it.
+    #[arg(long, env = "LOCKGATE_KEYS", value_name = "DIR")]
+    pub keys: Option<PathBuf>,
+    #[command(flatten)]
+    pub expiry: Expiry,
+    /// Days until the root must be renewed.
+    #[arg(long, value_name = "DAYS", default_value_t = ExpiryDays::default().root, value_parser = days())]
+    pub root_days: u32,
+}
+
+/// Where the repository and its keys are.
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// The repository.
+    #[arg(long, env = "LOCKGATE_REPOSITORY", value_name = "DIR")]
+    pub repository: PathBuf,
+    /// The folder of the keys and of root.json; beside the repository (`DIR-keys`) when absent.
+    #[arg(long, env = "LOCKGATE_KEYS", value_name = "DIR")]
+    pub keys: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModuleCommand {
+    /// Check a module and stage it.
+    ///
+    /// A core module (what the Rust compiler writes for `wasm32-unknown-unknown`) is made a component first. The
+    /// component may import nothing but lockgate:extract. Its digest is written into the manifest that is published.
+    Add(ModuleAdd),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModuleAdd {
+    /// The manifest (TOML).
+    pub manifest: PathBuf,
+    /// The component, or the core module that it is made from (.wasm).
+    pub wasm: PathBuf,
+    /// Load a published codelist (CSV) into the manifest: its codes replace those of the same codelist and system.
+    ///
+    /// The column of the codes is guessed from its name; name it where that fails. May be given several times; lists of
+    /// the same name and system are joined.
+    #[arg(long = "codelist", value_name = "NAME=SYSTEM:FILE.csv[:COLUMN]")]
+    pub codelists: Vec<CodelistFile>,
+    /// Refuse a module that draws a warning.
+    #[arg(long)]
+    pub strict: bool,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FileCommand {
+    /// Check a file and stage it.
+    Add(FileAdd),
+}
+
+impl FileCommand {
+    pub(crate) fn add(self) -> FileAdd {
+        let Self::Add(add) = self;
+        add
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FileAdd {
+    /// The file (TOML).
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Publish {
+    #[command(flatten)]
+    pub place: Place,
+    #[command(flatten)]
+    pub expiry: Expiry,
+    /// Sign again what is live, even where nothing is staged: new expiry dates.
+    #[arg(long)]
+    pub renew: bool,
+}
+
+/// How long signatures are good for.
+#[derive(Debug, Args)]
+pub(crate) struct Expiry {
+    /// Days until the list of what is published must be signed again.
+    #[arg(long, value_name = "DAYS", default_value_t = ExpiryDays::default().targets, value_parser = days())]
+    pub targets_days: u32,
+    /// Days until the snapshot must be signed again.
+    #[arg(long, value_name = "DAYS", default_value_t = ExpiryDays::default().snapshot, value_parser = days())]
+    pub snapshot_days: u32,
+    /// Days until the timestamp must be signed again: the longest that somebody can hide a new publication from a site.
+    #[arg(long, value_name = "DAYS", default_value_t = ExpiryDays::default().timestamp, value_parser = days())]
+    pub timestamp_days: u32,
+}
+
+impl Expiry {
+    /// With the root's, which only `init` signs.
+    pub(crate) fn with_root(&self, root: u32) -> ExpiryDays {
+        ExpiryDays {
+            root,
+            targets: self.targets_days,
+            snapshot: self.snapshot_days,
+            timestamp: self.timestamp_days,
+        }
+    }
+}
+
+/// The folder of the keys: the one that was named, or the one beside the repository.
+pub(crate) fn keys_dir(repository: &std::path::Path, keys: Option<PathBuf>) -> PathBuf {
+    keys.unwrap_or_else(|| {
+        let mut name = repository.file_name().unwrap_or_default().to_owned();
+        name.push("-keys");
+        repository.with_file_name(name)
+    })
+}
+
+/// From a day to twenty years.
+fn days() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=7_305)
+}
+
+fn parse_time(text: &str) -> Result<Timestamp, String> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    text.parse::<Date>()
+        .and_then(|day| day.to_zoned(TimeZone::UTC))
+        .map(|day| day.timestamp())
+        .map_err(|_| "write a day (2026-11-01) or a moment (2026-11-01T12:00:00Z)".to_owned())
+}

@@ -1,0 +1,252 @@
+//! What waits for the next publication: plain files in `staged/`, checked when they come and again when they go.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use jiff::civil::Date;
+use lockgate_durable::{FileError, at, write_atomic};
+use lockgate_signing::digest::Digest;
+use lockgate_signing::manifest::Manifest;
+use lockgate_signing::mapping::Mapping;
+use lockgate_signing::policy::{ObjectionPolicy, SensitiveCodes};
+use lockgate_signing::target::{TargetKind, TargetPath, TargetPathError};
+use lockgate_signing::text_format::{TextFormat, TextFormatError};
+
+use crate::contract::{self, ContractError};
+use crate::module::PreparedModule;
+use crate::repository::{LOCK, Live, Repository, RepositoryError};
+
+/// Something cannot be staged.
+#[derive(Debug, thiserror::Error)]
+pub enum StagingError {
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The repository cannot be used.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// The file is wrong.
+    #[error(transparent)]
+    Content(#[from] TextFormatError),
+    /// Its id and version make no path.
+    #[error(transparent)]
+    Path(#[from] TargetPathError),
+    /// Its last day is over.
+    #[error("the policy's `not-after` is {not_after}, and it is {today}; set a later day")]
+    Expired {
+        /// The last day.
+        not_after: Date,
+        /// Today.
+        today: Date,
+    },
+    /// The version is taken.
+    #[error("`{path}` is published already, with other bytes; a version never changes: raise the version")]
+    VersionTaken {
+        /// The path.
+        path: TargetPath,
+    },
+    /// A file in `staged/` that is none of ours.
+    #[error("{} was not put there by this program; remove it", .0.display())]
+    Stranger(PathBuf),
+    /// A staged file was changed after it was checked.
+    #[error("the staged `{path}` is wrong: {why}; add it again")]
+    Changed {
+        /// The path.
+        path: TargetPath,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// What became of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[must_use]
+pub enum StagedAs {
+    /// It waits for the next publication.
+    New,
+    /// It took the place of another that waited.
+    Replaced,
+    /// The same bytes waited already.
+    Unchanged,
+    /// The same bytes are live.
+    AlreadyPublished,
+}
+
+/// Checks and stages a mapping.
+pub fn add_mapping(repository: &Repository, bytes: &[u8]) -> Result<(TargetPath, StagedAs), StagingError> {
+    add_text::<Mapping>(repository, TargetKind::Mapping, bytes)
+}
+
+/// Checks and stages a list of sensitive codes.
+pub fn add_sensitive(repository: &Repository, bytes: &[u8]) -> Result<(TargetPath, StagedAs), StagingError> {
+    add_text::<SensitiveCodes>(repository, TargetKind::SensitiveCodes, bytes)
+}
+
+/// Checks and stages an objection policy.
+pub fn add_policy(
+    repository: &Repository,
+    bytes: &[u8],
+    today: Date,
+) -> Result<(TargetPath, StagedAs), StagingError> {
+    let not_after = ObjectionPolicy::decode(bytes)?.not_after;
+    if not_after < today {
+        return Err(StagingError::Expired { not_after, today });
+    }
+    add_text::<ObjectionPolicy>(repository, TargetKind::Policy, bytes)
+}
+
+/// Stages a module: both files or neither.
+pub fn add_module(
+    repository: &Repository,
+    module: &PreparedModule,
+) -> Result<(TargetPath, StagedAs), StagingError> {
+    let live = repository.live()?;
+    let path = |kind| TargetPath::new(kind, module.manifest.id.clone(), module.manifest.version.clone());
+    let manifest = path(TargetKind::ModuleManifest)?;
+    let component = path(TargetKind::ModuleComponent)?;
+    refuse_other_bytes(&live, &component, &module.component)?;
+    refuse_other_bytes(&live, &manifest, &module.manifest_toml)?;
+    // The manifest last: it is what makes the pair a module.
+    let _ = stage(repository, &live, &component, &module.component)?;
+    let staged = stage(repository, &live, &manifest, &module.manifest_toml)?;
+    Ok((manifest, staged))
+}
+
+fn add_text<T: TextFormat>(
+    repository: &Repository,
+    kind: TargetKind,
+    bytes: &[u8],
+) -> Result<(TargetPath, StagedAs), StagingError> {
+    let text = T::decode(bytes)?;
+    let named = text.named();
+    let path = TargetPath::new(kind, named.id.clone(), named.version.clone())?;
+    let live = repository.live()?;
+    refuse_other_bytes(&live, &path, bytes)?;
+    let staged = stage(repository, &live, &path, bytes)?;
+    Ok((path, staged))
+}
+
+/// A version that means two things could be run by one site and reviewed by another.
+fn refuse_other_bytes(live: &Live, path: &TargetPath, bytes: &[u8]) -> Result<(), StagingError> {
+    match live.targets.targets.get(&path.to_string()) {
+        Some(entry) if entry.digest() != Some(Digest::of(bytes)) => {
+            Err(StagingError::VersionTaken { path: path.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn stage(
+    repository: &Repository,
+    live: &Live,
+    path: &TargetPath,
+    bytes: &[u8],
+) -> Result<StagedAs, StagingError> {
+    if live.targets.targets.contains_key(&path.to_string()) {
+        return Ok(StagedAs::AlreadyPublished);
+    }
+    let _lock = repository.lock()?;
+    let file = staged_file(repository, path);
+    let staged = match std::fs::read(&file) {
+        Ok(there) if there == bytes => return Ok(StagedAs::Unchanged),
+        Ok(_) => StagedAs::Replaced,
+        Err(_) => StagedAs::New,
+    };
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder).map_err(at("create", folder))?;
+    }
+    write_atomic(&file, bytes)?;
+    Ok(staged)
+}
+
+fn staged_file(repository: &Repository, path: &TargetPath) -> PathBuf {
+    repository.dir().join("staged").join(path.to_string())
+}
+
+/// Everything that is staged, checked again: a file is not trusted because of where it lies.
+pub fn staged(repository: &Repository) -> Result<BTreeMap<TargetPath, Vec<u8>>, StagingError> {
+    let root = repository.dir().join("staged");
+    let mut staged = BTreeMap::new();
+    for file in files_below(&root)? {
+        let name = file.strip_prefix(&root).ok().and_then(Path::to_str).unwrap_or_default();
+        if name == LOCK {
+            continue;
+        }
+        match TargetPath::parse(name) {
+            Ok(Some(path)) => {
+                staged.insert(path, std::fs::read(&file).map_err(at("read", &file))?);
+            }
+            _ => return Err(StagingError::Stranger(file)),
+        }
+    }
+    for (path, bytes) in &staged {
+        check_staged(path, bytes, &staged)
+            .map_err(|why| StagingError::Changed { path: path.clone(), why })?;
+    }
+    Ok(staged)
+}
+
+/// Removes what was staged, after it was published.
+pub(crate) fn clear(
+    repository: &Repository,
+    published: impl Iterator<Item = TargetPath>,
+) -> Result<(), FileError> {
+    for path in published {
+        let file = staged_file(repository, &path);
+        std::fs::remove_file(&file).map_err(at("remove", &file))?;
+        // The folders of the id and the version, where nothing else is in them.
+        for folder in file.ancestors().skip(1).take(2) {
+            let _ = std::fs::remove_dir(folder);
+        }
+    }
+    Ok(())
+}
+
+fn check_staged(
+    path: &TargetPath,
+    bytes: &[u8],
+    staged: &BTreeMap<TargetPath, Vec<u8>>,
+) -> Result<(), String> {
+    fn named<T: TextFormat>(path: &TargetPath, bytes: &[u8]) -> Result<T, String> {
+        let text = T::decode(bytes).map_err(|error| error.to_string())?;
+        let named = text.named();
+        if named.id == path.id() && named.version == path.version() {
+            Ok(text)
+        } else {
+            Err(format!("it says that it is {} {}", named.id, named.version))
+        }
+    }
+    let other_half = path.other_half().and_then(|other| staged.get(&other));
+    match path.kind() {
+        TargetKind::Mapping => named::<Mapping>(path, bytes).map(drop),
+        TargetKind::Policy => named::<ObjectionPolicy>(path, bytes).map(drop),
+        TargetKind::SensitiveCodes => named::<SensitiveCodes>(path, bytes).map(drop),
+        TargetKind::ModuleComponent if other_half.is_none() => Err("its manifest is missing".to_owned()),
+        TargetKind::ModuleComponent => {
+            contract::check(bytes).map_err(|error: ContractError| error.to_string())
+        }
+        TargetKind::ModuleManifest => {
+            let component = named::<Manifest>(path, bytes)?.component.ok_or("it names no component")?;
+            match other_half {
+                Some(bytes) if Digest::of(bytes) == component.digest => Ok(()),
+                Some(_) => Err("it names another component".to_owned()),
+                None => Err("its component is missing".to_owned()),
+            }
+        }
+    }
+}
+
+fn files_below(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).map_err(at("list", &folder))? {
+            let entry = entry.map_err(at("list", &folder))?;
+            let is_folder = entry.file_type().map_err(at("list", &folder))?.is_dir();
+            if is_folder { folders.push(entry.path()) } else { files.push(entry.path()) }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
