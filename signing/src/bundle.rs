@@ -360,6 +360,10 @@ impl BundleHeader {
         if self.sequence == 0 || (self.sequence == 1) != self.previous.is_none() {
             return wrong("the first bundle, and only it, has sequence 1 and nothing before it");
         }
+        // So that every database can hold it as a signed number.
+        if i64::try_from(self.sequence).is_err() {
+            return wrong("the sequence number is too large");
+        }
         let names: BTreeSet<_> = self.outputs.iter().map(|output| &output.name).collect();
         if names.len() != self.outputs.len() {
             return wrong("an output is named twice");

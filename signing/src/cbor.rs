@@ -116,6 +116,11 @@ impl Writer {
         self.bytes.extend_from_slice(value);
     }
 
+    /// The head of a byte string of this length, whose bytes are written elsewhere.
+    pub fn bytes_head(&mut self, length: u64) {
+        self.head(BYTES, length);
+    }
+
     /// A text string.
     pub fn text(&mut self, value: &str) {
         self.head(TEXT, value.len() as u64);

@@ -5,7 +5,10 @@
 pub mod block;
 pub mod bundle;
 pub mod canonical;
+pub mod carriage;
 pub mod cbor;
+#[cfg(test)]
+mod cddl_tests;
 pub mod code;
 pub mod digest;
 pub mod enrolment;

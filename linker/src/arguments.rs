@@ -1,0 +1,153 @@
+//! The command line, which is its own documentation.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use lockgate_signing::ids::SiteId;
+use lockgate_signing::keys::KeyId;
+
+/// Exit codes.
+pub(crate) mod exit {
+    /// The command could not be done.
+    pub(crate) const FAILED: u8 = 1;
+    /// `verify`, `ingest`: the bundle is refused.
+    pub(crate) const REJECTED: u8 = 3;
+    /// `verify`, `ingest`: the file cannot be read.
+    pub(crate) const UNREADABLE: u8 = 4;
+}
+
+/// Takes in bundles from sites: verifies them, stores them, and answers with a signed receipt.
+///
+/// First steps: `init`, then `site add` for each site, then `serve`.
+///
+/// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a bundle is refused, 4 a bundle's file cannot be read.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 110)]
+pub(crate) struct Arguments {
+    /// The folder that holds everything: key, database, blocks, and optionally `linker.toml`.
+    #[arg(long, global = true, value_name = "DIR", env = "LOCKGATE_LINKER_DATA", default_value = "linker-data")]
+    pub(crate) data: PathBuf,
+    /// Print JSON, for scripts (listing commands).
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// What to log to standard error: `error`, `warn`, `info`, `debug`. Never holds contents.
+    #[arg(long, global = true, value_name = "LEVEL", env = "LOCKGATE_LOG", default_value = "info")]
+    pub(crate) log: String,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make the key, the database and the folders.
+    Init,
+    /// Serve sites over HTTP, until SIGTERM or Ctrl-C.
+    Serve(Serve),
+    /// Add or revoke a site.
+    Site {
+        #[command(subcommand)]
+        command: SiteCommand,
+    },
+    /// Revoke one key.
+    Key {
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
+    /// List the sites: keys, bundles, gaps in their chains, incidents.
+    Sites,
+    /// List the bundles.
+    Bundles {
+        /// Only those of one site.
+        #[arg(long, value_name = "SITE")]
+        site: Option<SiteId>,
+    },
+    /// Look at one bundle.
+    Bundle {
+        #[command(subcommand)]
+        command: BundleCommand,
+    },
+    /// Check a bundle's file offline: signature, and every block.
+    ///
+    /// Exit codes: 0 good, 3 refused, 4 not readable.
+    Verify {
+        /// The file.
+        file: PathBuf,
+        /// Check with this public key (PEM) instead of the enrolled ones.
+        #[arg(long, value_name = "PEM")]
+        key: Option<PathBuf>,
+    },
+    /// Take in a bundle that came as a file; writes the receipt beside it, as FILE.receipt.
+    Ingest {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Write a bundle as one file, for an auditor.
+    Export {
+        /// The bundle's id, or how it begins.
+        id: String,
+        /// The file.
+        file: PathBuf,
+    },
+    /// Look at the settings.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Where to listen; port 0 takes a free one. Plain HTTP: put a TLS proxy in front of anything but loopback.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Write the address here once it listens.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) port_file: Option<PathBuf>,
+    /// The settings file; without it, `linker.toml` of the data folder, if there is one.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SiteCommand {
+    /// Add a site, and make a token with which it can enrol once.
+    ///
+    /// Again for a site that is known: a further token, for a new key. A revoked site is taken back by it.
+    Add {
+        /// Its ODS code, for example A81001.
+        site: SiteId,
+        /// The new file for the token, readable only by you.
+        #[arg(long, value_name = "FILE")]
+        token_file: PathBuf,
+    },
+    /// Revoke a site: its keys and unused tokens stop working at once. What it has sent stays.
+    Revoke {
+        /// Its ODS code.
+        site: SiteId,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Revoke a key: it stops working at once.
+    Revoke {
+        /// The key's id: 64 hexadecimal digits; see `sites`.
+        key: KeyId,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BundleCommand {
+    /// Show what a bundle's header says.
+    Show {
+        /// The bundle's id, or how it begins.
+        id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print the settings in force, defaults included.
+    Show,
+}

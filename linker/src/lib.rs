@@ -1,0 +1,28 @@
+//! The linker: takes in bundles, verifies them, stores them, and answers with a signed receipt. It cannot read what it stores.
+//!
+//! | step | module |
+//! |---|---|
+//! | bytes → `Verified<BundleHeader>`, or a [`reason::Reason`] | [`verify`] |
+//! | header and what is known of the site → accept, duplicate, reject | [`decide`] |
+//! | a block's bytes → stable storage, hashed on the way | `upload`, [`store`] |
+//! | all there → committed → receipt | [`intake`] |
+//! | HTTP around it | [`service`], [`server`], [`problem`] |
+//! | a bundle as one file | [`offline`] |
+//!
+//! [`verify::verify_bundle`] needs none of the rest: see `examples/verify.rs`.
+
+pub mod config;
+pub mod database;
+pub mod decide;
+pub mod failpoint;
+pub mod intake;
+pub mod limits;
+pub mod offline;
+pub mod problem;
+pub mod reason;
+pub mod report;
+pub mod server;
+pub mod service;
+pub mod store;
+mod upload;
+pub mod verify;

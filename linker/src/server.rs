@@ -1,0 +1,93 @@
+//! The front door: a bounded number of connections, each with a bounded head, until it is told to stop.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use lockgate_durable::FileError;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::limits::{Limits, READ_BUFFER_BYTES};
+
+/// The service cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address.
+    #[error("cannot listen on {address}: {source}; choose another address with --listen")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The file that tells the address.
+    #[error(transparent)]
+    PortFile(#[from] FileError),
+}
+
+/// Listens; writes the address to a file, whole or not at all, so that whoever waits for the file needs no second look.
+pub async fn listen(address: SocketAddr, port_file: Option<&Path>) -> Result<TcpListener, ServeError> {
+    let wrong = |source| ServeError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(wrong)?;
+    if let Some(file) = port_file {
+        let bound = listener.local_addr().map_err(wrong)?;
+        lockgate_durable::write_atomic(file, format!("{bound}\n").as_bytes())?;
+    }
+    Ok(listener)
+}
+
+/// Serves until `stop` is ready, then lets open requests end.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Arc<Limits>,
+    stop: impl Future<Output = ()>,
+) {
+    let mut http = http1::Builder::new();
+    // A head that never ends does not hold a connection for ever.
+    http.timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(limits.head_timeout_s))
+        .max_buf_size(READ_BUFFER_BYTES);
+    let connections = Arc::new(Semaphore::new(limits.connections_max as usize));
+    let open = GracefulShutdown::new();
+    tokio::pin!(stop);
+    loop {
+        let accept = async {
+            let permit = Arc::clone(&connections).acquire_owned().await;
+            (permit, listener.accept().await)
+        };
+        let (permit, stream) = tokio::select! {
+            () = &mut stop => break,
+            (permit, accepted) = accept => match accepted {
+                Ok((stream, _)) => (permit, stream),
+                Err(error) => {
+                    // Too many open files, or a peer that is gone already; neither ends the service.
+                    tracing::warn!(%error, "a connection could not be taken");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+        };
+        let _ = stream.set_nodelay(true);
+        let service = TowerToHyperService::new(router.clone());
+        let connection = open.watch(http.serve_connection(TokioIo::new(stream), service));
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended early");
+            }
+            drop(permit);
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(Duration::from_secs(limits.shutdown_s), open.shutdown()).await.is_err() {
+        tracing::warn!("some requests did not end in time and were cut off; their senders will repeat them");
+    }
+}
