@@ -79,7 +79,10 @@ pub(crate) fn build(workspace_root: &Path) -> Result<Guests> {
         if let Some(parent) = guest.wasm.parent() {
             fs::create_dir_all(parent)?;
         }
-        fs::copy(&from, &guest.wasm).with_context(|| format!("{} was not built", from.display()))?;
+        // Renamed into place, so that whoever reads it at this moment reads all of it.
+        let partial = guest.wasm.with_extension("partial");
+        fs::copy(&from, &partial).with_context(|| format!("{} was not built", from.display()))?;
+        fs::rename(&partial, &guest.wasm)?;
     }
     Ok(guests)
 }

@@ -11,15 +11,16 @@ use lockgate_guest::{Category, Code, Day, Host, Number, Patient, Result, RowWrit
 const HBA1C: core::ops::RangeInclusive<f64> = 1.0..=250.0;
 /// The body mass indices that the manifest allows, kg/m².
 const BMI: core::ops::RangeInclusive<f64> = 5.0..=200.0;
-/// The last age band: 90 years and over.
-const BAND_LAST: i32 = 9;
+/// The categories of `sex`.
+const SEXES: usize = 4;
+/// The age bands: nine of ten years, and 90 years and over.
+const BANDS: usize = 10;
 
 /// The register and its counts.
 pub fn run<H: Host>(host: &H) -> Result<()> {
-    let mut register = diagnoses(host)?;
-    register.retain(|_, person| person.is_diabetic());
-    measurements(host, &mut register)?;
-    write(host, &register)
+    let mut people = diagnoses(host)?;
+    measurements(host, &mut people)?;
+    write(host, &people)
 }
 
 module!(run);
@@ -79,8 +80,8 @@ fn diagnoses<H: Host>(host: &H) -> Result<BTreeMap<u32, Person>> {
     Ok(people)
 }
 
-/// The latest plausible HbA1c and body mass index of everybody on the register.
-fn measurements<H: Host>(host: &H, register: &mut BTreeMap<u32, Person>) -> Result<()> {
+/// The latest plausible HbA1c and body mass index of everybody with a diagnosis.
+fn measurements<H: Host>(host: &H, people: &mut BTreeMap<u32, Person>) -> Result<()> {
     const PATIENT: usize = 0;
     const EFFECTIVE: usize = 1;
     const CODE: usize = 2;
@@ -95,7 +96,7 @@ fn measurements<H: Host>(host: &H, register: &mut BTreeMap<u32, Person>) -> Resu
         let (effective, codes) = (batch.days(EFFECTIVE)?, batch.codes(CODE)?);
         let (values, units) = (batch.numbers(VALUE)?, batch.codes(UNIT)?);
         for (row, patient) in patients.iter().enumerate() {
-            let Some(person) = register.get_mut(patient) else { continue };
+            let Some(person) = people.get_mut(patient) else { continue };
             let (Some(day), Some(code), Some(value)) = (effective.at(row), codes.at(row), values.at(row))
             else {
                 continue;
@@ -118,8 +119,8 @@ fn latest(known: Option<Measured>, next: Measured) -> Measured {
     known.filter(|known| known.day > next.day).unwrap_or(next)
 }
 
-/// The people of the register who are registered and alive at the end of the window, and their number by sex and age.
-fn write<H: Host>(host: &H, register: &BTreeMap<u32, Person>) -> Result<()> {
+/// Who is diabetic, registered and alive at the end of the window, and their number by sex and age.
+fn write<H: Host>(host: &H, people: &BTreeMap<u32, Person>) -> Result<()> {
     const PATIENT: usize = 0;
     const SEX: usize = 1;
     const BIRTH_MONTH: usize = 2;
@@ -129,7 +130,7 @@ fn write<H: Host>(host: &H, register: &BTreeMap<u32, Person>) -> Result<()> {
 
     let Window { last_day, .. } = host.window();
     let month = month_first(last_day);
-    let mut counts = BTreeMap::<(u8, u8), u32>::new();
+    let mut counts = [[0_u32; BANDS]; SEXES];
     let mut rows = RowWriter::new(host, "register");
     let mut patients = host.open("patients")?;
     while let Some(batch) = patients.next()? {
@@ -138,7 +139,7 @@ fn write<H: Host>(host: &H, register: &BTreeMap<u32, Person>) -> Result<()> {
             (batch.categories(SEX)?, batch.days(BIRTH_MONTH)?, batch.days(DEATH_MONTH)?);
         let (from, until) = (batch.days(REGISTERED_FROM)?, batch.days(REGISTERED_UNTIL)?);
         for (row, patient) in ids.iter().enumerate() {
-            let Some(person) = register.get(patient) else { continue };
+            let Some(person) = people.get(patient).filter(|person| person.is_diabetic()) else { continue };
             let registered = from.at(row).is_none_or(|day| day <= last_day)
                 && until.at(row).is_none_or(|day| day >= last_day);
             let alive = died.at(row).is_none_or(|day| day > month);
@@ -154,15 +155,19 @@ fn write<H: Host>(host: &H, register: &BTreeMap<u32, Person>) -> Result<()> {
                 person.bmi.map(|it| Number(it.value)),
                 person.bmi.map(|it| Day(it.day)),
             ))?;
-            let band = (years_between(born, last_day) / 10).clamp(0, BAND_LAST) as u8;
-            *counts.entry((sex, band)).or_default() += 1;
+            let band = (years_between(born, last_day) / 10).clamp(0, BANDS as i32 - 1) as usize;
+            if let Some(of_sex) = counts.get_mut(usize::from(sex)) {
+                of_sex[band] += 1;
+            }
         }
     }
     rows.finish()?;
 
     let mut cells = RowWriter::new(host, "counts");
-    for ((sex, band), count) in counts {
-        cells.push((Category(sex), Category(band), Number(f64::from(count))))?;
+    for (sex, of_sex) in (0..).zip(counts) {
+        for (band, count) in (0..).zip(of_sex).filter(|(_, count)| *count > 0) {
+            cells.push((Category(sex), Category(band), Number(f64::from(count))))?;
+        }
     }
     cells.finish()
 }
