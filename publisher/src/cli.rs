@@ -9,6 +9,19 @@ use jiff::tz::TimeZone;
 use lockgate_publish::codelist::CodelistFile;
 use lockgate_publish::documents::ExpiryDays;
 
+/// What follows the options; kept within 80 columns, because it is not wrapped.
+const AFTER_HELP: &str = "\
+A first publication:
+  lockgate-publish init registry
+  lockgate-publish module add module.toml module.wasm --repository registry
+  lockgate-publish publish --repository registry
+
+Exit codes:
+  0  done
+  1  refused or failed; nothing went live
+  2  wrong use
+  3  `publish` found nothing staged";
+
 /// Checks extraction modules, mappings, policies and lists, and publishes them to every site.
 ///
 /// Publishing takes two steps. `module add`, `mapping add`, `policy add` and `sensitive add` check a file and stage it;
@@ -17,14 +30,8 @@ use lockgate_publish::documents::ExpiryDays;
 ///
 /// The repository is a folder of plain files: serve its `metadata` and `targets` with any web server, or give sites the
 /// folder itself. The keys stay in another folder; `root.json` beside them is what every site pins at installation.
-///
-///   lockgate-publish init registry
-///   lockgate-publish module add module.toml module.wasm --repository registry
-///   lockgate-publish publish --repository registry
-///
-/// Exit codes: 0 done, 1 refused or failed (nothing went live), 2 wrong use, 3 `publish` found nothing staged.
 #[derive(Debug, Parser)]
-#[command(version, verbatim_doc_comment)]
+#[command(version, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub command: Command,

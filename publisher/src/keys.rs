@@ -44,12 +44,12 @@ pub enum KeysError {
     #[error(transparent)]
     File(#[from] FileError),
     /// A file is no key.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {error}", path.display())]
     NotAKey {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: KeyError,
+        error: KeyError,
     },
     /// The system gave no randomness.
     #[error("the operating system gives no randomness for a new key: {0}")]
@@ -78,7 +78,7 @@ impl RoleKeys {
             let path = key_path(dir, role);
             if !path.exists() {
                 let key = SigningKey::from_seed(&seed()?);
-                let pem = key.to_pem().map_err(|source| KeysError::NotAKey { path: path.clone(), source })?;
+                let pem = key.to_pem().map_err(|error| KeysError::NotAKey { path: path.clone(), error })?;
                 write_private(&path, pem.as_bytes())?;
             }
             keys.insert(role, read_key(&path)?);
@@ -110,5 +110,5 @@ fn read_key(path: &Path) -> Result<SigningKey, KeysError> {
     let bytes = read_private(path)?;
     // Bytes that are not text are no PEM; the empty text is none either.
     let pem = std::str::from_utf8(&bytes).unwrap_or_default();
-    SigningKey::from_pem(pem).map_err(|source| KeysError::NotAKey { path: path.to_owned(), source })
+    SigningKey::from_pem(pem).map_err(|error| KeysError::NotAKey { path: path.to_owned(), error })
 }

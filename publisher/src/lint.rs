@@ -20,11 +20,11 @@ impl std::fmt::Display for Warning {
 
 /// The widest limits that draw no remark.
 const MEMORY_MIB_USUAL: u32 = 128;
-const WALL_CLOCK_S_USUAL: u32 = 600;
+const WALL_CLOCK_S_USUAL: u32 = 1_800;
 const FUEL_USUAL: u64 = 1_000_000_000_000;
-const OUTPUT_ROWS_USUAL: u64 = 20_000_000;
-/// Different values of one number column that draw no remark: fewer than ten digits hold, which is an NHS number.
-const NUMBER_VALUES_USUAL: f64 = 1e9;
+const OUTPUT_ROWS_USUAL: u64 = 50_000_000;
+/// Different values of one number column that draw no remark: fewer than the ten digits of an NHS number make.
+const NUMBER_VALUES_USUAL: f64 = 1e10;
 /// Categories of one column that draw no remark.
 const CATEGORIES_USUAL: usize = 64;
 

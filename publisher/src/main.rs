@@ -36,10 +36,22 @@ fn main() -> ExitCode {
     match report.and_then(|report| print(&report, json).map(|()| report.exit_code())) {
         Ok(exit_code) => exit_code,
         Err(error) => {
-            eprintln!("lockgate-publish: {error:#}");
+            eprintln!("lockgate-publish: {}", explain(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and its causes; many errors name their cause themselves, and it is said once.
+fn explain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.contains(cause.trim_end()) {
+            text.push_str(if text.is_empty() { "" } else { ": " });
+            text.push_str(cause.trim_end());
+        }
+    }
+    text
 }
 
 fn print(report: &Report, json: bool) -> anyhow::Result<()> {

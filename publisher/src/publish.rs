@@ -146,3 +146,6 @@ fn go_live(repository: &Repository, proposed: &Proposed) -> Result<(), FileError
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -134,12 +134,12 @@ pub enum TrustError {
         path: TargetPath,
     },
     /// The bytes are right and their meaning is not.
-    #[error("`{path}` is signed, but wrong: {source}; the publishing team has to withdraw it")]
+    #[error("`{path}` is signed, but wrong: {error}; the publishing team has to withdraw it")]
     Content {
         /// The path.
         path: TargetPath,
         /// What is wrong.
-        source: Box<TextFormatError>,
+        error: Box<TextFormatError>,
     },
     /// The content says another id or version than the path.
     #[error("`{path}` says of itself that it is {says}; it is not used")]

@@ -44,7 +44,7 @@ impl<T: Published> Trusted<T> {
     /// From bytes that were checked against the signed hash of `path`.
     pub(super) fn decode(path: &TargetPath, bytes: &[u8]) -> Result<Self, TrustError> {
         let value = T::decode(bytes)
-            .map_err(|source| TrustError::Content { path: path.clone(), source: Box::new(source) })?;
+            .map_err(|error| TrustError::Content { path: path.clone(), error: Box::new(error) })?;
         // A signer who may publish one module must not be able to pass it off as another by its path.
         let named = value.named();
         if named.id != path.id() || named.version != path.version() {

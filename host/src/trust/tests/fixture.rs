@@ -62,7 +62,7 @@ impl Fixture {
             self.write(&format!("targets/{folder}/{digest}.{name}"), bytes);
             targets.insert((*path).to_owned(), entry(bytes));
         }
-        let mut document = |role: &str, field: &str, content: Value| {
+        let document = |role: &str, field: &str, content: Value| {
             let bytes = signed(
                 &json!({
                     "_type": role, "spec_version": "1.0.34", "version": version,
