@@ -2,6 +2,10 @@
 //!
 //! It does what the component boundary must also do, and nothing else: every batch is copied to the module, and every
 //! written batch is copied out again (then dropped).
+//!
+//! A measurement should use an allocator that keeps large blocks, or the figures are those of the kernel's page faults:
+//! glibc returns a batch's lists to the system each time (`MALLOC_TRIM_THRESHOLD_` and `MALLOC_MMAP_THRESHOLD_` stop
+//! that), while a module's linear memory stays mapped, so that the native side looks up to ten times slower than it is.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
