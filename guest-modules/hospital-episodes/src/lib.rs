@@ -16,7 +16,7 @@ const POSITION_MAX: f64 = 1_000.0;
 /// The code systems that the manifest names for each column.
 const CODE_SYSTEMS: &[&str] = &["icd10", "opcs4", "snomed"];
 const SPECIALTY_SYSTEMS: &[&str] = &["treatment-function", "main-specialty", "snomed"];
-const PROVIDER_SYSTEMS: &[&str] = &["ods"];
+const PROVIDER_SYSTEMS: &[&str] = &["ods", "ods-site"];
 
 /// The extract.
 pub fn run<H: Host>(host: &H) -> Result<()> {
