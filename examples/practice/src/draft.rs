@@ -92,29 +92,12 @@ impl Draft {
 
     /// Copies every table into a second file in another order, which takes the place of the first.
     fn shuffle(&mut self, seed: u64) -> Result<(), PracticeError> {
+        // The draft is locked by its own connection; closed, the copy can read it.
+        self.connection = None;
         let copy = beside(&self.temporary, ".shuffled");
         remove(&copy)?;
-        let connection = open(&copy)?;
-        connection.execute("ATTACH ?1 AS whole", [self.temporary.to_string_lossy()])?;
-        let mut tables = connection
-            .prepare("SELECT name, sql FROM whole.sqlite_schema WHERE type = 'table' ORDER BY name")?
-            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-            .collect::<Result<Vec<(String, String)>, _>>()?;
-        tables.sort_by_key(|(name, _)| crate::people::mix(seed, name.len() as u64));
-        // An odd 32-bit factor: the product with a row number stays within 63 bits and visits each remainder once.
-        let factor = (crate::people::mix(seed, 1) >> 32) | 1;
-        connection.execute_batch("BEGIN")?;
-        for (name, sql) in tables {
-            connection.execute_batch(&sql)?;
-            connection.execute_batch(&format!(
-                "INSERT INTO main.{name} SELECT * FROM whole.{name} ORDER BY rowid * {factor} % 4294967291, rowid"
-            ))?;
-        }
-        connection.execute_batch("COMMIT; DETACH whole")?;
-        self.connection = None;
+        copy_in_another_order(&self.temporary, &copy, seed)?;
         rename(&copy, &self.temporary)?;
-        // The file was opened under its old name; SQLite would look for its journal there.
-        drop(connection);
         self.connection = Some(open(&self.temporary)?);
         Ok(())
     }
@@ -138,6 +121,26 @@ fn open(path: &Path) -> Result<Connection, PracticeError> {
          PRAGMA cache_size = -32768; PRAGMA temp_store = FILE;",
     )?;
     Ok(connection)
+}
+
+fn copy_in_another_order(whole: &Path, copy: &Path, seed: u64) -> Result<(), PracticeError> {
+    let connection = open(copy)?;
+    connection.execute("ATTACH ?1 AS whole", [whole.to_string_lossy()])?;
+    let tables = connection
+        .prepare("SELECT name, sql FROM whole.sqlite_schema WHERE type = 'table' ORDER BY name")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<Vec<(String, String)>, _>>()?;
+    // An odd 32-bit factor: the product with a row number stays within 63 bits.
+    let factor = (crate::people::mix(seed, 1) >> 32) | 1;
+    connection.execute_batch("BEGIN")?;
+    for (name, sql) in tables {
+        connection.execute_batch(&sql)?;
+        connection.execute_batch(&format!(
+            "INSERT INTO main.{name} SELECT * FROM whole.{name} ORDER BY rowid * {factor} % 4294967291, rowid"
+        ))?;
+    }
+    connection.execute_batch("COMMIT")?;
+    Ok(())
 }
 
 fn move_last_rows_to_the_log(connection: &Connection) -> Result<(), PracticeError> {

@@ -76,8 +76,10 @@ impl Entry {
 
 /// The case of the next person that objects: first each case once, then by how common it is.
 pub fn case(number: usize, random: u64) -> &'static Case {
-    if let Some(case) = CASES.get(number) {
-        return case;
+    // Steps of seven, so that a few people already differ in type. 7 does not divide the number of cases, so that each
+    // comes.
+    if number < CASES.len() {
+        return &CASES[number * 7 % CASES.len()];
     }
     let mut draw = random % CASES.iter().map(|case| case.weight).sum::<u64>();
     for case in CASES {
@@ -196,10 +198,10 @@ mod tests {
     #[test]
     fn each_case_comes_once_before_any_comes_twice() {
         assert!(CASES.len() >= 40);
-        for (number, case) in CASES.iter().enumerate() {
-            assert_eq!(super::case(number, 0).name, case.name);
-            assert!(case.weight > 0);
-        }
+        let names: std::collections::BTreeSet<&str> =
+            (0..CASES.len()).map(|number| case(number, 0).name).collect();
+        assert_eq!(names.len(), CASES.len());
+        assert!(CASES.iter().all(|case| case.weight > 0));
         assert_eq!(case(CASES.len(), 0).name, CASES[0].name);
         assert_eq!(case(CASES.len(), 205).name, CASES[1].name);
     }
