@@ -70,7 +70,7 @@ pub(crate) struct Init {
     /// The folder to make; it must not exist, or be empty.
     pub dir: PathBuf,
     /// The folder for the keys; beside the repository (`DIR-keys`) when absent. Never serve it.
-    #[arg(long, env = "LOCKGATE_KEYS", value_name = "DIR")]
+    #[arg(long, env = "LOCKGATE_KEYS", hide_env_values = true, value_name = "DIR")]
     pub keys: Option<PathBuf>,
     #[command(flatten)]
     pub expiry: Expiry,
@@ -83,10 +83,10 @@ pub(crate) struct Init {
 #[derive(Debug, Args)]
 pub(crate) struct Place {
     /// The repository.
-    #[arg(long, env = "LOCKGATE_REPOSITORY", value_name = "DIR")]
+    #[arg(long, env = "LOCKGATE_REPOSITORY", hide_env_values = true, value_name = "DIR")]
     pub repository: PathBuf,
     /// The folder of the keys and of root.json; beside the repository (`DIR-keys`) when absent.
-    #[arg(long, env = "LOCKGATE_KEYS", value_name = "DIR")]
+    #[arg(long, env = "LOCKGATE_KEYS", hide_env_values = true, value_name = "DIR")]
     pub keys: Option<PathBuf>,
 }
 
@@ -198,4 +198,38 @@ fn parse_time(text: &str) -> Result<Timestamp, String> {
         .and_then(|day| day.to_zoned(TimeZone::UTC))
         .map(|day| day.timestamp())
         .map_err(|_| "write a day (2026-11-01) or a moment (2026-11-01T12:00:00Z)".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// The help of every command, as a reader at a terminal of 80 columns sees it.
+    #[test]
+    fn help() {
+        let mut command = Cli::command().term_width(80);
+        command.build();
+        command.clone().debug_assert();
+        let mut text = String::new();
+        let mut commands = vec![command];
+        while let Some(mut command) = commands.pop() {
+            let help = command.render_long_help();
+            text.push_str(&format!(
+                "$ {} --help\n{help}\n",
+                command.get_bin_name().unwrap_or("lockgate-publish")
+            ));
+            let below: Vec<_> =
+                command.get_subcommands().filter(|below| below.get_name() != "help").cloned().collect();
+            commands.extend(below.into_iter().rev().map(|below| below.term_width(80)));
+        }
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn a_day_is_its_first_moment() {
+        assert_eq!(parse_time("2026-11-01").unwrap(), parse_time("2026-11-01T00:00:00Z").unwrap());
+        assert!(parse_time("1 November").is_err());
+    }
 }
