@@ -1,3 +1,24 @@
-//! The agent's library: see `ARCHITECTURE.md` for the way that the data takes through it.
+//! The agent: reads a clinical database, removes who objects, replaces identities, runs signed modules, and pushes signed
+//! bundles. [`run`] is the way that the data takes; `ARCHITECTURE.md` is the map.
 
+mod check;
+pub mod config;
+mod crossing;
+mod dictionary;
+pub mod enrol;
+mod evidence;
+mod failpoint;
+pub mod guest;
+pub mod identity;
+pub mod ledger;
+pub mod linker_client;
+mod objections;
+mod order;
+pub mod outbox;
+pub mod plan;
+pub mod progress;
+pub mod push;
+pub mod run;
+mod seal;
+mod source;
 pub mod trust;

@@ -76,12 +76,28 @@ pub struct ModuleRef {
 /// How tokens were made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenInfo {
-    /// `sealed-key` or `oprf`.
-    pub scheme: Name,
+    /// How they are made.
+    pub scheme: TokenScheme,
     /// The key's epoch.
     pub epoch: u32,
     /// The link tokens of the token table, in its order (see [`crate::manifest::LinkKind::name`]).
     pub links: Vec<String>,
+}
+
+/// How tokens are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenScheme {
+    /// HMAC-SHA-256 with a key that the site holds.
+    SealedKey,
+}
+
+impl TokenScheme {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SealedKey => "sealed-key",
+        }
+    }
 }
 
 /// The place of the wrapped content key (HPKE, RFC 9180). This version sends none and accepts none.
@@ -415,7 +431,7 @@ impl TokenInfo {
     fn write(&self, w: &mut Writer) {
         w.map(3);
         w.unsigned(1);
-        w.text(self.scheme.as_str());
+        w.text(self.scheme.name());
         w.unsigned(2);
         w.unsigned(self.epoch.into());
         w.unsigned(3);
@@ -427,7 +443,10 @@ impl TokenInfo {
         const PLACE: &str = "tokens of a bundle header";
         r.record(3, PLACE)?;
         r.field(1, PLACE)?;
-        let scheme = read_id(r)?;
+        let scheme = match r.text(PLACE)? {
+            "sealed-key" => TokenScheme::SealedKey,
+            _ => return Err(CborError::value(PLACE, "an unknown scheme")),
+        };
         r.field(2, PLACE)?;
         let epoch = r.narrow(PLACE)?;
         r.field(3, PLACE)?;

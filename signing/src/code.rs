@@ -139,7 +139,7 @@ impl CodeShape {
 /// The text of a code as the rest of the system knows it.
 ///
 /// Read v2 is five bytes with its trailing dots; some systems drop the dots or append a two-digit term code
-/// (`../shared` facts: "normalise the length, never fold case"). ICD-10 and OPCS-4 come with and without the point.
+/// (NHS Read code guidance: normalise the length, never fold the case). ICD-10 and OPCS-4 come with and without the point.
 /// Spaces around a code are never part of it.
 pub fn normalise_code(shape: CodeShape, text: &str) -> String {
     let text = text.trim_matches(' ');

@@ -1,0 +1,154 @@
+//! The configuration file: TOML, every key named, no secrets in it.
+
+use std::path::{Path, PathBuf};
+
+use lockgate_durable::{FileError, at};
+use lockgate_signing::ids::{Name, SiteId};
+use lockgate_signing::manifest::SiteKind;
+use serde::{Deserialize, Serialize};
+
+/// The configuration of an agent. `lockgate-agent config show` prints the one in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Config {
+    /// The site's ODS code.
+    pub site: SiteId,
+    /// Practice or hospital.
+    pub kind: SiteKind,
+    /// `"production"`, or `"demo"` for a database of invented people.
+    #[serde(default)]
+    pub mode: Mode,
+    /// Where the agent keeps its key, outbox, receipts and ledger. Relative paths are relative to this file.
+    pub state_dir: PathBuf,
+    /// The clinical database.
+    pub database: DatabaseConfig,
+    /// Where modules, policies and mappings come from.
+    pub registry: RegistryConfig,
+    /// Where bundles go.
+    pub linker: LinkerConfig,
+    /// How tokens are made.
+    pub tokens: TokensConfig,
+    /// The modules to run; all that are published for this kind of site when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modules: Option<Vec<Name>>,
+}
+
+/// What kind of people are in the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Real people: patients with NHS numbers that are never issued are test patients and left out.
+    #[default]
+    Production,
+    /// Invented people: an NHS number that may be issued stops the run.
+    Demo,
+}
+
+/// The clinical database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct DatabaseConfig {
+    /// A SQLite file. It is opened read-only.
+    pub path: PathBuf,
+    /// The mapping that presents it, by its published name.
+    pub mapping: Name,
+}
+
+/// Where modules, policies and mappings come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct RegistryConfig {
+    /// A folder, or the address of a web server.
+    pub location: String,
+    /// The `root.json` that the publishing team handed out.
+    pub root: PathBuf,
+    /// The objection policy, by its published name.
+    pub policy: Name,
+    /// The sensitive-code list, by its published name.
+    pub sensitive: Name,
+}
+
+/// Where bundles go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct LinkerConfig {
+    /// `https://…`; plain `http://` to this machine only.
+    pub url: String,
+    /// Seconds after which `run` leaves the rest in the outbox for the next time.
+    #[serde(default = "default_give_up_s")]
+    pub give_up_s: u64,
+}
+
+fn default_give_up_s() -> u64 {
+    60
+}
+
+/// How tokens are made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct TokensConfig {
+    /// The pseudonym key: a file of mode 0600 with 64 hexadecimal digits.
+    pub key_file: PathBuf,
+    /// The key's epoch.
+    pub epoch: u32,
+}
+
+/// The configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// What is in it.
+    #[error("{}: {source}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<toml::de::Error>,
+    },
+    /// A module named twice.
+    #[error("{}: `modules` names `{name}` twice", path.display())]
+    Twice {
+        /// The file.
+        path: PathBuf,
+        /// The module.
+        name: Name,
+    },
+}
+
+impl Config {
+    /// Reads the file.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(at("read", path))?;
+        let mut config: Self = toml::from_str(&text)
+            .map_err(|source| ConfigError::Syntax { path: path.to_owned(), source: Box::new(source) })?;
+        let modules = config.modules.as_deref().unwrap_or_default();
+        if let Some((_, name)) = modules.iter().enumerate().find(|(at, name)| modules[..*at].contains(name)) {
+            return Err(ConfigError::Twice { path: path.to_owned(), name: name.clone() });
+        }
+        let folder = path.parent().unwrap_or(Path::new("."));
+        for relative in [
+            &mut config.state_dir,
+            &mut config.database.path,
+            &mut config.registry.root,
+            &mut config.tokens.key_file,
+        ] {
+            *relative = folder.join(&*relative);
+        }
+        if !config.registry.location.contains("://") {
+            config.registry.location = folder.join(&config.registry.location).display().to_string();
+        }
+        Ok(config)
+    }
+
+    /// The site's signing key.
+    pub fn key_path(&self) -> PathBuf {
+        self.state_dir.join("site-key.pem")
+    }
+
+    /// The linker's public key, as pinned when the site was enrolled.
+    pub fn linker_key_path(&self) -> PathBuf {
+        self.state_dir.join("linker-key.pem")
+    }
+}

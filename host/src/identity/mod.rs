@@ -1,0 +1,333 @@
+//! Identity: the only place that sees an NHS number, a date of birth or a postcode.
+//!
+//! Local ids go in, run-local handles come out. Whoever objects (Type 1), is marked as sensitive, or is a test patient gets
+//! no handle at all, so no later stage could let their rows through. Persons are one by NHS number: who is registered twice
+//! has one handle, and is withheld if any of the registrations is.
+//!
+//! Handles are numbered in the order of the tokens, which carries nothing of the local order.
+
+mod nhs_number;
+mod tokens;
+
+use std::collections::HashMap;
+use std::hash::BuildHasher as _;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+use lockgate_signing::block::{Bitmap, LinkTokens, PatientTable, Token};
+use lockgate_signing::canonical;
+use lockgate_signing::ids::SiteId;
+use lockgate_signing::manifest::LinkKind;
+use lockgate_signing::mapping::Mapping;
+
+use crate::config::Mode;
+use crate::objections::{Interval, Objection, ObjectionRegister};
+use crate::source::{
+    CategoryReader, CellError, DateReader, FlagReader, Place, Select, Snapshot, SourceError, text,
+};
+use nhs_number::NhsNumber;
+use tokens::{IdentityParts, TokenDomain};
+pub use tokens::{TokenKey, TokenKeyError};
+
+/// The identity table cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The database.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// Two rows for one local id: whose objection would count?
+    #[error(
+        "mapping `{mapping}`: the identity table has the same patient twice (row {row}); a patient has one row, check the mapping"
+    )]
+    Twice {
+        /// The mapping.
+        mapping: String,
+        /// The second row.
+        row: u64,
+    },
+    /// Nobody at all.
+    #[error("the identity table is empty; check the mapping and that the copy of the database is whole")]
+    Empty,
+    /// A demonstration on real people.
+    #[error(
+        "the database holds NHS numbers that are issued to people, and `mode` is \"demo\"; set mode = \"production\", or use a synthetic database"
+    )]
+    LiveNumberInDemo,
+}
+
+/// What a local id is to the boundary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lookup {
+    /// A patient that modules may see.
+    Handle(u32),
+    /// Objection, sensitive mark or test patient.
+    Withheld,
+    /// No patient of this snapshot.
+    Unknown,
+}
+
+/// How many people are what.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct PatientCounts {
+    pub(crate) patients: u64,
+    pub(crate) withheld_type_1: u64,
+    pub(crate) flagged_type_2: u64,
+    pub(crate) withheld_sensitive: u64,
+    pub(crate) test_patients: u64,
+    pub(crate) invalid_nhs_numbers: u64,
+}
+
+/// Run-local handles and the tokens behind them. Holds local ids, so it can be neither printed nor serialised.
+pub(crate) struct Patients {
+    local_ids: Vec<u8>,
+    /// Where each local id ends in `local_ids`, and its handle or [`WITHHELD`].
+    entries: Vec<(u32, u32)>,
+    index: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+    persons: Vec<Person>,
+    domain: TokenDomain,
+    pub(crate) counts: PatientCounts,
+}
+
+const WITHHELD: u32 = u32::MAX;
+
+/// Somebody that modules may see: tokens and no identity.
+struct Person {
+    token: Token,
+    type_2: bool,
+    links: Vec<Option<Token>>,
+}
+
+/// Somebody while the identity table is read.
+struct Candidate {
+    token: Token,
+    links: Vec<Option<Token>>,
+    objection: Objection,
+    sensitive: bool,
+    test: bool,
+    valid_number: bool,
+}
+
+/// Who is asking, and how tokens are made.
+pub(crate) struct IdentityRules<'a> {
+    pub(crate) site: &'a SiteId,
+    pub(crate) mode: Mode,
+    pub(crate) key: &'a TokenKey,
+    pub(crate) purpose: &'a str,
+    pub(crate) links: &'a [LinkKind],
+}
+
+const COLUMNS: [&str; 7] = ["patient", "nhs-number", "birth-date", "sex", "postcode", "test", "sensitive"];
+
+impl Patients {
+    /// Reads the identity table.
+    pub(crate) fn read(
+        snapshot: &Snapshot,
+        mapping: &Mapping,
+        register: &ObjectionRegister,
+        rules: &IdentityRules<'_>,
+    ) -> Result<Self, IdentityError> {
+        let Some(table) = canonical::table("identity") else { return Err(IdentityError::Empty) };
+        let select = Select::of(mapping, table, &COLUMNS, None)?;
+        let dates = select.columns[2].map(|(column, at)| (DateReader::of(column), at));
+        let sexes = select.columns[3].map(|(column, at)| (CategoryReader::of(column, canonical::SEX), at));
+        let flags = [5, 6].map(|at| select.columns[at].map(|(column, at)| (FlagReader::of(column), at)));
+        let text_at = |column: usize| select.columns[column].map(|(_, at)| at);
+
+        let mut patients = Self {
+            local_ids: Vec::new(),
+            entries: Vec::new(),
+            index: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            persons: Vec::new(),
+            domain: rules.key.domain(rules.purpose),
+            counts: PatientCounts::default(),
+        };
+        let mut candidates: Vec<Candidate> = Vec::new();
+        let mut by_token: HashMap<Token, u32> = HashMap::new();
+        let mut live_number = false;
+        let mut twice = None;
+        snapshot.read(&select, |row_number, row| {
+            let place = Place { mapping, table: table.name, row: row_number };
+            let at = |column| place.column(column);
+            let cell = |place: Option<usize>| {
+                place.map_or(Ok(rusqlite::types::ValueRef::Null), |place| row.get_ref(place))
+            };
+            let fetch = |column: &'static str, place| {
+                cell(place).map_err(|_| CellError::Missing).map_err(at(column))
+            };
+            let mut buffers = [itoa::Buffer::new(), itoa::Buffer::new(), itoa::Buffer::new()];
+            let [local_buffer, number_buffer, postcode_buffer] = &mut buffers;
+            let local_id = text(fetch("patient", text_at(0))?, local_buffer, "a local id")
+                .and_then(|text| text.ok_or(CellError::Missing))
+                .map_err(at("patient"))?;
+            let number = text(fetch("nhs-number", text_at(1))?, number_buffer, "an NHS number")
+                .map_err(at("nhs-number"))?
+                .and_then(NhsNumber::parse);
+            let birth_date: Option<Interval> = match &dates {
+                Some((reader, place)) => {
+                    reader.interval(fetch("birth-date", Some(*place))?).map_err(at("birth-date"))?
+                }
+                None => None,
+            };
+            let sex = match &sexes {
+                Some((reader, place)) => reader.category(fetch("sex", Some(*place))?).map_err(at("sex"))?,
+                None => None,
+            };
+            let postcode = text(fetch("postcode", text_at(4))?, postcode_buffer, "a postcode")
+                .map_err(at("postcode"))?;
+            let [test, sensitive] = [("test", &flags[0]), ("sensitive", &flags[1])].map(|(column, flag)| match flag {
+                Some((reader, place)) => reader.flag(fetch(column, Some(*place))?).map_err(at(column)),
+                None => Ok(false),
+            });
+            let (test, sensitive) = (test?, sensitive?);
+            live_number |= number.is_some_and(|number| !number.is_test());
+
+            let parts = IdentityParts {
+                nhs_number: number,
+                birth_date: birth_date.filter(|date| date.first == date.last).map(|date| date.first),
+                sex: sex.map_or("unknown", |position| canonical::SEX[usize::from(position)]),
+                postcode,
+            };
+            let token = match &number {
+                Some(number) => patients.domain.of_nhs_number(number),
+                None => patients.domain.of_local_id(rules.site.as_str(), local_id),
+            };
+            let candidate = *by_token.entry(token).or_insert_with(|| {
+                candidates.push(Candidate {
+                    token,
+                    links: vec![None; rules.links.len()],
+                    objection: Objection::default(),
+                    sensitive: false,
+                    test: false,
+                    valid_number: number.is_some(),
+                });
+                candidates.len() as u32 - 1
+            });
+            let person = &mut candidates[candidate as usize];
+            for (link, kind) in person.links.iter_mut().zip(rules.links) {
+                // Registrations of one person may differ in postcode; which one is read first must not matter.
+                *link = (*link).max(patients.domain.link(*kind, &parts));
+            }
+            let objection = register.of(local_id);
+            person.objection.type_1 |= objection.type_1;
+            person.objection.type_2 |= objection.type_2;
+            person.sensitive |= sensitive;
+            // A number that is never issued belongs to a test patient, except where everybody is one.
+            person.test |=
+                test || rules.mode == Mode::Production && number.is_some_and(|number| number.is_test());
+            if !patients.insert(local_id, candidate) && twice.is_none() {
+                twice = Some(row_number);
+            }
+            Ok(())
+        })?;
+        if let Some(row) = twice {
+            return Err(IdentityError::Twice { mapping: mapping.id.to_string(), row });
+        }
+        if candidates.is_empty() {
+            return Err(IdentityError::Empty);
+        }
+        if live_number && rules.mode == Mode::Demo {
+            return Err(IdentityError::LiveNumberInDemo);
+        }
+        patients.admit(candidates);
+        Ok(patients)
+    }
+
+    /// Gives handles, in the order of the tokens, to those who may be seen.
+    fn admit(&mut self, candidates: Vec<Candidate>) {
+        let mut order: Vec<u32> = (0..candidates.len() as u32).collect();
+        order.sort_unstable_by_key(|&candidate| candidates[candidate as usize].token);
+        let mut handles = vec![WITHHELD; candidates.len()];
+        let mut candidates: Vec<Option<Candidate>> = candidates.into_iter().map(Some).collect();
+        for candidate in order {
+            let Some(person) = candidates[candidate as usize].take() else { continue };
+            if person.test {
+                self.counts.test_patients += 1;
+                continue;
+            }
+            self.counts.patients += 1;
+            self.counts.invalid_nhs_numbers += u64::from(!person.valid_number);
+            if person.objection.type_1 {
+                self.counts.withheld_type_1 += 1;
+                continue;
+            }
+            if person.sensitive {
+                self.counts.withheld_sensitive += 1;
+                continue;
+            }
+            self.counts.flagged_type_2 += u64::from(person.objection.type_2);
+            handles[candidate as usize] = self.persons.len() as u32;
+            self.persons.push(Person {
+                token: person.token,
+                type_2: person.objection.type_2,
+                links: person.links,
+            });
+        }
+        for (_, handle) in &mut self.entries {
+            *handle = handles[*handle as usize];
+        }
+    }
+
+    /// Adds a local id; `false` if it was there.
+    fn insert(&mut self, local_id: &[u8], candidate: u32) -> bool {
+        if self.find(local_id).is_some() {
+            return false;
+        }
+        self.local_ids.extend_from_slice(local_id);
+        self.entries.push((self.local_ids.len() as u32, candidate));
+        let Self { index, hasher, entries, local_ids, .. } = self;
+        index.insert_unique(hasher.hash_one(local_id), entries.len() as u32 - 1, |&entry| {
+            hasher.hash_one(local_id_of(local_ids, entries, entry))
+        });
+        true
+    }
+
+    fn find(&self, local_id: &[u8]) -> Option<u32> {
+        let hash = self.hasher.hash_one(local_id);
+        let same = |&entry: &u32| local_id_of(&self.local_ids, &self.entries, entry) == local_id;
+        self.index.find(hash, same).map(|&entry| self.entries[entry as usize].1)
+    }
+
+    /// What a local id is to the boundary.
+    pub(crate) fn lookup(&self, local_id: &[u8]) -> Lookup {
+        match self.find(local_id) {
+            None => Lookup::Unknown,
+            Some(WITHHELD) => Lookup::Withheld,
+            Some(handle) => Lookup::Handle(handle),
+        }
+    }
+
+    /// How many handles there are.
+    pub(crate) fn handles(&self) -> u32 {
+        self.persons.len() as u32
+    }
+
+    /// The number of an episode of a patient.
+    pub(crate) fn episode(&self, handle: u32, local_id: &[u8]) -> f64 {
+        self.domain.episode(&self.persons[handle as usize].token, local_id)
+    }
+
+    /// The token table's rows for these handles.
+    pub(crate) fn table(&self, handles: &[u32]) -> PatientTable {
+        let persons = || handles.iter().map(|&handle| &self.persons[handle as usize]);
+        let mut type_2 = Bitmap::none(handles.len());
+        persons().enumerate().filter(|(_, person)| person.type_2).for_each(|(row, _)| type_2.set(row));
+        let kinds = self.persons.first().map_or(0, |person| person.links.len());
+        let links = (0..kinds).map(|kind| {
+            let mut missing = Bitmap::none(handles.len());
+            let tokens = persons().enumerate().map(|(row, person)| {
+                person.links[kind].unwrap_or_else(|| {
+                    missing.set(row);
+                    Token::default()
+                })
+            });
+            LinkTokens { tokens: tokens.collect(), missing }
+        });
+        PatientTable { tokens: persons().map(|person| person.token).collect(), type_2, links: links.collect() }
+    }
+}
+
+fn local_id_of<'a>(local_ids: &'a [u8], entries: &[(u32, u32)], entry: u32) -> &'a [u8] {
+    let start = entry.checked_sub(1).map_or(0, |before| entries[before as usize].0);
+    &local_ids[start as usize..entries[entry as usize].0 as usize]
+}

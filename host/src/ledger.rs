@@ -1,0 +1,231 @@
+//! The ledger: the site's hash-chained record of what was made, sent and acknowledged.
+//!
+//! One JSON object a line, each with the SHA-256 of the line before it, so that a line that was changed or taken out is
+//! seen. A line is written before the next step is taken; a torn last line is what a crash leaves and is cut off, because
+//! what it would have said had not happened yet.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use lockgate_durable::{FileError, at};
+use lockgate_signing::digest::Digest;
+use lockgate_signing::ids::{BundleId, Name, Period};
+use semver::Version;
+use serde::{Deserialize, Serialize};
+
+/// The ledger cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The disk.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A line does not follow from the one before it.
+    #[error(
+        "{}: line {line} was changed or does not follow from the line before it; nothing is sent until the ledger is restored from a backup",
+        path.display()
+    )]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// Larger than any ledger.
+    #[error("{} is larger than {LEDGER_BYTES_MAX} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// About a hundred years of monthly runs of ten modules.
+const LEDGER_BYTES_MAX: u64 = 64 << 20;
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
+pub enum Event {
+    /// The site's key was registered at the linker.
+    Enrolled {
+        /// The key's id.
+        key: String,
+    },
+    /// A bundle was sealed and is in the outbox.
+    Sealed {
+        /// The bundle.
+        bundle: String,
+        /// Its place in the site's chain.
+        sequence: u64,
+        /// The module.
+        module: Name,
+        /// The module's version.
+        version: Version,
+        /// The month.
+        period: Period,
+        /// Rows of all outputs.
+        rows: u64,
+        /// Bytes of all blocks.
+        bytes: u64,
+        /// Keyed digest of the content, to see whether a later extraction differs. Means nothing to anybody else.
+        content: String,
+    },
+    /// The linker's receipt was verified and stored.
+    Acknowledged {
+        /// The bundle.
+        bundle: String,
+        /// Its place in the site's chain.
+        sequence: u64,
+        /// SHA-256 of the receipt.
+        receipt: Digest,
+    },
+    /// A module's run failed and sent nothing.
+    Failed {
+        /// The module.
+        module: Name,
+        /// The module's version.
+        version: Version,
+        /// What the operator was told.
+        why: String,
+    },
+}
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// SHA-256 of the line before it; of nothing for the first.
+    pub previous: Digest,
+    /// When it was written (as of the run's day, where one was given).
+    pub at: Timestamp,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// The ledger, whole in memory: 200 bytes an entry.
+#[derive(Debug)]
+pub struct Ledger {
+    path: PathBuf,
+    file: File,
+    entries: Vec<Entry>,
+    last: Digest,
+}
+
+impl Ledger {
+    /// Opens and verifies the ledger; makes an empty one where there is none.
+    pub fn open(path: &Path) -> Result<Self, LedgerError> {
+        let mut options = OpenOptions::new();
+        let mut file = options.read(true).write(true).create(true).truncate(false).open(path).map_err(at("open", path))?;
+        let length = file.metadata().map_err(at("open", path))?.len();
+        if length > LEDGER_BYTES_MAX {
+            return Err(LedgerError::TooLarge { path: path.to_owned() });
+        }
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(at("read", path))?;
+        let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+        let mut entries = Vec::new();
+        let mut last = Digest::of(b"");
+        for (number, line) in text[..whole].split_inclusive(|&byte| byte == b'\n').enumerate() {
+            let entry: Option<Entry> = serde_json::from_slice(line).ok();
+            let entry = entry.filter(|entry| entry.previous == last);
+            entries.push(entry.ok_or_else(|| LedgerError::Broken { path: path.to_owned(), line: number + 1 })?);
+            last = Digest::of(line);
+        }
+        if whole < text.len() {
+            file.set_len(whole as u64).and_then(|()| file.sync_all()).map_err(at("repair", path))?;
+        }
+        file.seek(SeekFrom::End(0)).map_err(at("open", path))?;
+        lockgate_durable::sync_parent(path)?;
+        Ok(Self { path: path.to_owned(), file, entries, last })
+    }
+
+    /// Writes an entry; it is on stable storage when this returns.
+    pub fn append(&mut self, at_time: Timestamp, event: Event) -> Result<(), LedgerError> {
+        let entry = Entry { previous: self.last, at: at_time, event };
+        let mut line = serde_json::to_vec(&entry).map_err(std::io::Error::from).map_err(at("write", &self.path))?;
+        line.push(b'\n');
+        let start = self.file.stream_position().map_err(at("write", &self.path))?;
+        if let Err(error) = self.file.write_all(&line).and_then(|()| self.file.sync_all()) {
+            // A part of a line would make the next one unreadable. If cutting it off fails too, the next start does it.
+            let _ = self.file.set_len(start).and_then(|()| self.file.seek(SeekFrom::Start(start)));
+            return Err(at("write", &self.path)(error).into());
+        }
+        self.last = Digest::of(&line);
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    /// Everything, oldest first.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The last sealed bundle: what the next one follows.
+    pub fn head(&self) -> Option<(u64, BundleId)> {
+        self.sealed().last().map(|sealed| (sealed.sequence, sealed.bundle))
+    }
+
+    /// Every sealed bundle, oldest first.
+    pub fn sealed(&self) -> impl DoubleEndedIterator<Item = SealedEntry<'_>> {
+        self.entries.iter().filter_map(|entry| match &entry.event {
+            Event::Sealed { bundle, sequence, module, period, content, .. } => Some(SealedEntry {
+                bundle: bundle.parse().ok()?,
+                sequence: *sequence,
+                module,
+                period: *period,
+                content,
+            }),
+            _ => None,
+        })
+    }
+
+    /// The last bundle of a module and period.
+    pub fn latest(&self, module: &Name, period: Period) -> Option<SealedEntry<'_>> {
+        self.sealed().rev().find(|sealed| sealed.module == module && sealed.period == period)
+    }
+}
+
+/// What is needed of a sealed bundle later.
+#[derive(Debug, Clone, Copy)]
+pub struct SealedEntry<'a> {
+    /// The bundle.
+    pub bundle: BundleId,
+    /// Its place in the chain.
+    pub sequence: u64,
+    /// Its module.
+    pub module: &'a Name,
+    /// Its month.
+    pub period: Period,
+    /// Its content's keyed digest.
+    pub content: &'a str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn enrolled(ledger: &mut Ledger, key: &str) {
+        ledger.append(Timestamp::UNIX_EPOCH, Event::Enrolled { key: key.to_owned() }).unwrap();
+    }
+
+    #[test]
+    fn a_torn_line_is_cut_off_and_a_changed_one_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger.jsonl");
+        let mut ledger = Ledger::open(&path).unwrap();
+        enrolled(&mut ledger, "one");
+        enrolled(&mut ledger, "two");
+        drop(ledger);
+        let whole = std::fs::read(&path).unwrap();
+        for cut in whole.len() - 20..whole.len() {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            let mut ledger = Ledger::open(&path).unwrap();
+            assert_eq!(ledger.entries().len(), 1);
+            enrolled(&mut ledger, "again");
+            assert_eq!(Ledger::open(&path).unwrap().entries().len(), 2);
+        }
+        std::fs::write(&path, String::from_utf8(whole).unwrap().replace("one", "eno")).unwrap();
+        assert!(matches!(Ledger::open(&path), Err(LedgerError::Broken { line: 2, .. })));
+    }
+}

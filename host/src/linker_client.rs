@@ -1,0 +1,195 @@
+//! The agent's side of the transport: it only dials out, and every step may be repeated.
+
+use std::io::Read as _;
+use std::time::Duration;
+
+use lockgate_signing::digest::Digest;
+use lockgate_signing::envelope::{EnvelopeError, Verified, verify};
+use lockgate_signing::keys::PublicKey;
+use lockgate_signing::receipt::Receipt;
+use reqwest::StatusCode;
+use reqwest::blocking::{Client, Response};
+use serde::Deserialize;
+
+/// The linker cannot be reached, or does not take what it is sent.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkerError {
+    /// An address that would send data in the open.
+    #[error("`linker.url` is `{0}`; it has to start with https:// (http:// only to this machine)")]
+    Url(String),
+    /// No answer, or one that makes no sense: worth trying again.
+    #[error("the linker cannot be reached: {0}; bundles stay in the outbox and are sent when it is back")]
+    Unreachable(String),
+    /// It refuses, and will refuse again.
+    #[error("the linker refuses: {title} ({code}); bundles stay in the outbox, ask the linker's operator")]
+    Refused {
+        /// The problem's stable code.
+        code: String,
+        /// The problem's title.
+        title: String,
+    },
+    /// A receipt that is not one.
+    #[error("the linker's receipt is not valid: {0}; bundles stay in the outbox")]
+    Receipt(#[from] EnvelopeError),
+}
+
+impl LinkerError {
+    /// Whether the same request may succeed later.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Unreachable(_))
+    }
+}
+
+/// What the linker says to a header.
+#[derive(Debug)]
+pub enum HeaderAnswer {
+    /// The bundle is whole and stored.
+    Receipt(Box<Verified<Receipt>>, Vec<u8>),
+    /// These blocks are missing.
+    Missing(Vec<Digest>),
+}
+
+/// A connection to the linker.
+#[derive(Debug)]
+pub struct LinkerClient {
+    http: Client,
+    url: String,
+}
+
+/// The largest answer that is read, bytes.
+const ANSWER_BYTES_MAX: u64 = 1 << 20;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
+
+#[derive(Deserialize)]
+struct Problem {
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    title: String,
+}
+
+#[derive(Deserialize)]
+struct Missing {
+    missing: Vec<String>,
+}
+
+/// The answer to an enrolment.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Enrolled {
+    /// The linker's public key, PEM.
+    pub linker_key: String,
+}
+
+impl LinkerClient {
+    /// A client for an address.
+    pub fn new(url: &str) -> Result<Self, LinkerError> {
+        let wrong = || LinkerError::Url(url.chars().take(100).collect());
+        let parsed = reqwest::Url::parse(url).map_err(|_| wrong())?;
+        let loopback = match parsed.host_str() {
+            Some("localhost" | "127.0.0.1" | "[::1]") => true,
+            Some(_) => false,
+            None => return Err(wrong()),
+        };
+        let plain = parsed.scheme() == "http";
+        if !(parsed.scheme() == "https" || plain && loopback) || !parsed.username().is_empty() {
+            return Err(wrong());
+        }
+        let http = Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(REQUEST_TIMEOUT)
+            // A redirect could lead from https to anywhere.
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("lockgate-agent/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| LinkerError::Unreachable(error.to_string()))?;
+        Ok(Self { http, url: url.trim_end_matches('/').to_owned() })
+    }
+
+    /// Sends a bundle's header.
+    pub fn post_header(&self, header: Vec<u8>, linker_key: &PublicKey) -> Result<HeaderAnswer, LinkerError> {
+        let response = self
+            .http
+            .post(format!("{}/v1/bundles", self.url))
+            .header("content-type", "application/vnd.lockgate.bundle+cbor")
+            .body(header)
+            .send()
+            .map_err(unreachable)?;
+        match response.status() {
+            StatusCode::OK => {
+                let bytes = body(response)?;
+                let receipt = verify::<Receipt>(&bytes, linker_key)?;
+                Ok(HeaderAnswer::Receipt(Box::new(receipt), bytes))
+            }
+            StatusCode::ACCEPTED => {
+                let missing: Missing = json(&body(response)?)?;
+                let digests = missing.missing.iter().map(|hex| Digest::from_hex(hex)).collect::<Result<_, _>>();
+                let digests = digests.map_err(|error| LinkerError::Unreachable(error.to_string()))?;
+                Ok(HeaderAnswer::Missing(digests))
+            }
+            _ => Err(refusal(response)),
+        }
+    }
+
+    /// Sends a block.
+    pub fn put_block(&self, digest: Digest, bytes: Vec<u8>) -> Result<(), LinkerError> {
+        let response = self
+            .http
+            .put(format!("{}/v1/blocks/{}", self.url, digest.to_hex()))
+            .body(bytes)
+            .send()
+            .map_err(unreachable)?;
+        if response.status().is_success() { Ok(()) } else { Err(refusal(response)) }
+    }
+
+    /// Sends an enrolment request.
+    pub fn enrol(&self, request: Vec<u8>) -> Result<Enrolled, LinkerError> {
+        let response =
+            self.http.post(format!("{}/v1/enrolments", self.url)).body(request).send().map_err(unreachable)?;
+        if !response.status().is_success() {
+            return Err(refusal(response));
+        }
+        json(&body(response)?)
+    }
+}
+
+fn unreachable(error: reqwest::Error) -> LinkerError {
+    // The innermost cause says what happened; the address is in the configuration.
+    let mut cause: &dyn std::error::Error = &error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    LinkerError::Unreachable(cause.to_string())
+}
+
+fn body(response: Response) -> Result<Vec<u8>, LinkerError> {
+    let mut bytes = Vec::new();
+    let read = response.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes);
+    read.map_err(|error| LinkerError::Unreachable(error.to_string()))?;
+    Ok(bytes)
+}
+
+fn json<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, LinkerError> {
+    serde_json::from_slice(bytes)
+        .map_err(|_| LinkerError::Unreachable("its answer is not one of a linker".to_owned()))
+}
+
+/// Text of a problem that is repeated at most.
+const PROBLEM_TEXT_MAX: usize = 200;
+
+fn refusal(response: Response) -> LinkerError {
+    let status = response.status();
+    let problem = body(response).ok().and_then(|bytes| serde_json::from_slice::<Problem>(&bytes).ok());
+    // 4xx is for ever, but for "too many requests"; everything else, a full disk (507) too, may pass.
+    match problem {
+        Some(problem) if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => {
+            let shown = |text: &str| -> String {
+                text.chars().filter(|letter| !letter.is_control()).take(PROBLEM_TEXT_MAX).collect()
+            };
+            LinkerError::Refused { code: shown(&problem.code), title: shown(&problem.title) }
+        }
+        Some(problem) => LinkerError::Unreachable(format!("it answers {status} ({})", problem.code)),
+        None => LinkerError::Unreachable(format!("it answers {status}")),
+    }
+}

@@ -1,0 +1,513 @@
+//! A run: one module over one snapshot, period by period. The stages of `docs/DATA_FLOW.md`, in their order.
+//!
+//! Reading and running go side by side: a reader thread reads the declared inputs of each period in the order of the
+//! manifest, one ahead; this thread runs the module on them, checks and seals. Memory: two inputs (see [`crate::order`])
+//! and the blocks being filled (see [`crate::seal`]).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use jiff::civil::Date;
+use lockgate_signing::bundle::{BundleHeader, Counts, EvidenceCount, ModuleRef, TokenInfo, TokenScheme};
+use lockgate_signing::digest::Digest;
+use lockgate_signing::envelope::sign;
+use lockgate_signing::ids::{BundleId, Name, Period};
+use lockgate_signing::keys::SigningKey;
+use lockgate_signing::manifest::{Input, Manifest, Span};
+use lockgate_signing::mapping::Mapping;
+use lockgate_signing::policy::{ObjectionPolicy, SensitiveCodes};
+
+use crate::check::Checker;
+use crate::config::Config;
+use crate::crossing::{Crossing, CrossingError, day};
+use crate::dictionary::Dictionary;
+use crate::evidence;
+use crate::failpoint::failpoint;
+use crate::guest::{GuestEngine, GuestError, HostLimits, InputMessage, Inputs, NewCode, ReadInput, ReadyModule, RunState};
+use crate::identity::{IdentityError, IdentityRules, Patients, TokenKey};
+use crate::ledger::{Event, Ledger, LedgerError};
+use crate::objections::NoEvidence;
+use crate::outbox::{Outbox, OutboxError};
+use crate::plan::{self, PlanStep};
+use crate::progress::{Progress, ProgressBar};
+use crate::seal::{BlockStore, SealError, SealedBlocks, Sealer};
+use crate::source::{Select, Snapshot, SourceError};
+use crate::trust::{Trusted, TrustedModule};
+
+/// A run failed; nothing of the period that failed is sent.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A policy or a module whose time is over.
+    #[error("{what} was valid until {until}; a newer one has to be published")]
+    Expired {
+        /// Which.
+        what: String,
+        /// Its last day.
+        until: Date,
+    },
+    /// A module for another kind of site, or a mapping.
+    #[error("{0} is for another kind of site than this one")]
+    OtherSites(String),
+    /// The database.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The objection evidence.
+    #[error(transparent)]
+    Evidence(#[from] NoEvidence),
+    /// The identity table.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The module.
+    #[error(transparent)]
+    Guest(#[from] GuestError),
+    /// The rows.
+    #[error(transparent)]
+    Crossing(#[from] CrossingError),
+    /// The blocks.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The outbox.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// Day and time of a run: an argument, so that a run can be repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// The day, in the site's calendar.
+    pub today: Date,
+    /// The moment.
+    pub at: jiff::Timestamp,
+}
+
+impl Now {
+    /// Noon (UTC) of a given day.
+    pub fn as_of(today: Date) -> Self {
+        let noon = i64::from(day(today)) * 86_400 + 43_200;
+        Self { today, at: jiff::Timestamp::from_second(noon).unwrap_or(jiff::Timestamp::UNIX_EPOCH) }
+    }
+}
+
+/// Everything that was signed and is current.
+#[derive(Debug)]
+pub struct Signed {
+    /// The module.
+    pub module: TrustedModule,
+    /// The mapping of the clinical system.
+    pub mapping: Arc<Trusted<Mapping>>,
+    /// The objection policy.
+    pub policy: Arc<Trusted<ObjectionPolicy>>,
+    /// The sensitive codes.
+    pub sensitive: Arc<Trusted<SensitiveCodes>>,
+}
+
+/// What does not change between runs.
+#[derive(Debug)]
+pub struct Site<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// The site's signing key.
+    pub key: &'a SigningKey,
+    /// The pseudonym key.
+    pub tokens: &'a TokenKey,
+    /// The engine.
+    pub engine: &'a GuestEngine,
+    /// Where progress is shown.
+    pub progress: &'a Progress,
+}
+
+/// One period that was extracted.
+#[derive(Debug)]
+pub struct MadeBundle {
+    /// Its id; `None` where its content is what was sent before, so that nothing was queued.
+    pub id: Option<BundleId>,
+    /// Its header.
+    pub header: BundleHeader,
+}
+
+/// One period as it would be sent.
+#[derive(Debug)]
+pub struct PreviewedBundle {
+    /// The header that would be signed.
+    pub header: BundleHeader,
+    /// The first blocks, by digest.
+    pub blocks: HashMap<Digest, Vec<u8>>,
+}
+
+/// Runs a module over the periods that are due, and queues a bundle for each.
+pub fn run(
+    site: &Site<'_>,
+    signed: &Signed,
+    now: Now,
+    outbox: &Outbox,
+    ledger: &mut Ledger,
+) -> Result<Vec<MadeBundle>, RunError> {
+    let run = Run::prepare(site, signed, now)?;
+    let steps = plan::due(&run.manifest, ledger, now.today, run.earliest(ledger)?);
+    let mut made = Vec::new();
+    run.over(
+        &steps,
+        || Ok(BlockStore::Folder(outbox.begin()?)),
+        |run, step, period| {
+            let header = run.header(step.period, &period, ledger);
+            made.push(run.queue(step, header, period.store, outbox, ledger)?);
+            Ok(())
+        },
+    )?;
+    Ok(made)
+}
+
+/// Runs a module as [`run`] does, on one period, and shows what it would send. Nothing is kept.
+pub fn preview(
+    site: &Site<'_>,
+    signed: &Signed,
+    now: Now,
+    ledger: &Ledger,
+    period: Option<Period>,
+) -> Result<PreviewedBundle, RunError> {
+    let run = Run::prepare(site, signed, now)?;
+    let period = period.unwrap_or(Period::of(now.today).previous());
+    let mut shown = None;
+    run.over(
+        &[PlanStep { period, again: false }],
+        || Ok(BlockStore::in_memory()),
+        |run, step, period| {
+            let header = run.header(step.period, &period, ledger);
+            let BlockStore::Memory { blocks, .. } = period.store else { return Ok(()) };
+            shown = Some(PreviewedBundle { header, blocks });
+            Ok(())
+        },
+    )?;
+    shown.ok_or_else(|| GuestError::Engine("the run made nothing".to_owned()).into())
+}
+
+/// A run whose patients are known.
+struct Run<'a> {
+    site: &'a Site<'a>,
+    signed: &'a Signed,
+    now: Now,
+    manifest: Arc<Manifest>,
+    module: ReadyModule,
+    snapshot: Option<Snapshot>,
+    patients: Arc<Patients>,
+    evidence: Vec<EvidenceCount>,
+}
+
+/// What the module made of one period.
+struct FinishedPeriod {
+    blocks: SealedBlocks,
+    store: BlockStore,
+    counts: Counts,
+    fuel: u64,
+}
+
+impl<'a> Run<'a> {
+    fn prepare(site: &'a Site<'a>, signed: &'a Signed, now: Now) -> Result<Self, RunError> {
+        let (mapping, policy) = (signed.mapping.value(), signed.policy.value());
+        let manifest = Arc::new(signed.module.manifest().value().clone());
+        check_current(site.config, &manifest, mapping, policy, now.today)?;
+        // compile: the imports are checked to be a subset of our world
+        let module = site.engine.ready(&signed.module)?;
+        // snapshot: one consistent moment for everything that follows
+        let snapshot = Snapshot::open(&site.config.database.path)?;
+        failpoint("run.snapshot");
+        // objections: decided before any clinical row is read
+        let register = evidence::read(&snapshot, mapping, policy, now.today)?;
+        failpoint("run.objections");
+        // identity: who objects gets no handle
+        let rules = IdentityRules {
+            site: &site.config.site,
+            mode: site.config.mode,
+            key: site.tokens,
+            purpose: manifest.purpose.as_str(),
+            links: &manifest.tokens.link,
+        };
+        let patients = Arc::new(Patients::read(&snapshot, mapping, &register, &rules)?);
+        failpoint("run.identity");
+        let evidence = register.evidence;
+        Ok(Self { site, signed, now, manifest, module, snapshot: Some(snapshot), patients, evidence })
+    }
+
+    /// The month of the earliest row of any input, where the first run covers all of them.
+    fn earliest(&self, ledger: &Ledger) -> Result<Option<Period>, RunError> {
+        let first_run = ledger.sealed().all(|entry| *entry.module != self.manifest.id);
+        let Some(snapshot) = self.snapshot.as_ref().filter(|_| first_run) else { return Ok(None) };
+        if self.manifest.window.initial != Span::All {
+            return Ok(None);
+        }
+        let mut earliest: Option<Period> = None;
+        for input in self.manifest.inputs.values() {
+            let (Some(table), Some(column)) = (self.manifest.table_of(input), input.window_column()) else {
+                continue;
+            };
+            let Some(select) = Select::earliest(self.signed.mapping.value(), table, column)? else { continue };
+            let found = snapshot.earliest(&select)?;
+            earliest = match (earliest, found.map(Period::of)) {
+                (Some(before), Some(found)) => Some(before.min(found)),
+                (before, found) => before.or(found),
+            };
+        }
+        Ok(earliest)
+    }
+
+    /// Reads, crosses, runs, checks and seals each period.
+    fn over(
+        mut self,
+        steps: &[PlanStep],
+        mut begin: impl FnMut() -> Result<BlockStore, RunError>,
+        mut finished: impl FnMut(&Self, PlanStep, FinishedPeriod) -> Result<(), RunError>,
+    ) -> Result<(), RunError> {
+        let Some(snapshot) = self.snapshot.take() else { return Ok(()) };
+        let bar = self.site.progress.start(&self.manifest.id, steps.len());
+        let cancelled = AtomicBool::new(false);
+        // No buffer: the reader is at most one input ahead.
+        let (sender, receiver) = sync_channel(0);
+        std::thread::scope(|scope| {
+            let reader = InputReader {
+                manifest: &self.manifest,
+                mapping: self.signed.mapping.value(),
+                sensitive: self.signed.sensitive.value(),
+                patients: &self.patients,
+                scratch: &self.site.config.state_dir,
+                cancelled: &cancelled,
+                rows: &bar,
+            };
+            scope.spawn(move || reader.read_all(&snapshot, steps, &sender));
+            let result = self.run_all(steps, receiver, &bar, &mut begin, &mut finished);
+            cancelled.store(true, Ordering::Relaxed);
+            result
+        })
+    }
+
+    fn run_all(
+        &self,
+        steps: &[PlanStep],
+        receiver: Receiver<InputMessage>,
+        bar: &ProgressBar,
+        begin: &mut impl FnMut() -> Result<BlockStore, RunError>,
+        finished: &mut impl FnMut(&Self, PlanStep, FinishedPeriod) -> Result<(), RunError>,
+    ) -> Result<(), RunError> {
+        let mut inputs = Inputs::new(Arc::clone(&self.manifest), receiver);
+        for &step in steps {
+            let (first, last) = (day(step.period.first_day()), day(step.period.last_day()));
+            let sealer = Sealer::new(&self.manifest, Arc::clone(&self.patients), begin()?)?;
+            let checker = Checker::new(Arc::clone(&self.manifest), self.patients.handles(), last);
+            let limits = HostLimits::default();
+            let state = RunState::new(Arc::clone(&self.manifest), inputs, sealer, checker, (first, last), limits);
+            // run and check: every batch that the module writes is checked before it is sealed
+            let mut done = self.module.run(self.site.engine, state)?;
+            failpoint("run.guest-finished");
+            let mut counts = self.counts();
+            done.inputs.finish()?.iter().for_each(|rows| rows.add_to(&mut counts));
+            // seal
+            let (blocks, store) = done.sealer.finish()?;
+            counts.cells_suppressed = blocks.cells_suppressed;
+            failpoint("run.blocks-sealed");
+            finished(self, step, FinishedPeriod { blocks, store, counts, fuel: done.fuel })?;
+            bar.period_done(step.period);
+            inputs = done.inputs.next_period();
+        }
+        Ok(())
+    }
+
+    fn counts(&self) -> Counts {
+        let people = &self.patients.counts;
+        Counts {
+            patients: people.patients,
+            withheld_type_1: people.withheld_type_1,
+            flagged_type_2: people.flagged_type_2,
+            withheld_sensitive: people.withheld_sensitive,
+            test_patients: people.test_patients,
+            invalid_nhs_numbers: people.invalid_nhs_numbers,
+            evidence: self.evidence.clone(),
+            ..Counts::default()
+        }
+    }
+
+    fn header(&self, period: Period, made: &FinishedPeriod, ledger: &Ledger) -> BundleHeader {
+        let (module, head) = (&self.signed.module, ledger.head());
+        let manifest = module.manifest();
+        BundleHeader {
+            site: self.site.config.site.clone(),
+            sequence: head.map_or(1, |(sequence, _)| sequence + 1),
+            previous: head.map(|(_, id)| id),
+            module: ModuleRef {
+                id: self.manifest.id.clone(),
+                version: manifest.version().clone(),
+                manifest: manifest.digest(),
+                component: module.component_digest(),
+            },
+            policy: self.signed.policy.digest(),
+            sensitive: self.signed.sensitive.digest(),
+            mapping: self.signed.mapping.digest(),
+            cohorts: None,
+            purpose: self.manifest.purpose.clone(),
+            tokens: TokenInfo {
+                scheme: TokenScheme::SealedKey,
+                epoch: self.site.tokens.epoch,
+                links: self.manifest.tokens.link.iter().map(|kind| kind.name().to_owned()).collect(),
+            },
+            period,
+            snapshot_at_s: self.now.at.as_second(),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            fuel: made.fuel,
+            counts: made.counts.clone(),
+            outputs: made.blocks.outputs.clone(),
+            patients: made.blocks.patients.clone(),
+            codes: made.blocks.codes.clone(),
+            encryption: None,
+            supersedes: ledger.latest(&self.manifest.id, period).map(|sealed| sealed.bundle),
+        }
+    }
+
+    /// Signs and queues a bundle, unless its content is what was sent before.
+    fn queue(
+        &self,
+        step: PlanStep,
+        header: BundleHeader,
+        store: BlockStore,
+        outbox: &Outbox,
+        ledger: &mut Ledger,
+    ) -> Result<MadeBundle, RunError> {
+        let BlockStore::Folder(sealing) = store else { return Ok(MadeBundle { id: None, header }) };
+        let content = self.content(&header);
+        let before = ledger.latest(&self.manifest.id, step.period);
+        if before.is_some_and(|before| before.content == content) {
+            Outbox::discard(&sealing)?;
+            return Ok(MadeBundle { id: None, header });
+        }
+        // sign
+        let signed = sign(&header, self.site.key);
+        // queue: on stable storage, then in the ledger
+        let queued = outbox.queue(&sealing, signed, &self.site.key.public())?;
+        ledger.append(self.now.at, sealed_event(queued.id(), &header, content))?;
+        failpoint("run.in-ledger");
+        Ok(MadeBundle { id: Some(queued.id()), header })
+    }
+
+    fn content(&self, header: &BundleHeader) -> String {
+        content_digest(self.site.tokens, header)
+    }
+}
+
+/// A keyed digest of what a bundle says, its place in the chain and the time aside.
+fn content_digest(key: &TokenKey, header: &BundleHeader) -> String {
+    let blocks: Vec<u8> = header.blocks().flat_map(|block| *block.digest.as_bytes()).collect();
+    Digest::from_bytes(key.private_digest(&blocks)).to_hex()
+}
+
+fn sealed_event(id: BundleId, header: &BundleHeader, content: String) -> Event {
+    Event::Sealed {
+        bundle: id.to_string(),
+        sequence: header.sequence,
+        module: header.module.id.clone(),
+        version: header.module.version.clone(),
+        period: header.period,
+        rows: header.rows(),
+        bytes: header.bytes(),
+        content,
+    }
+}
+
+/// Enters bundles that a crash kept out of the ledger: they were queued, so they will be sent.
+pub fn recover(
+    outbox: &Outbox,
+    ledger: &mut Ledger,
+    key: &SigningKey,
+    tokens: &TokenKey,
+    now: Now,
+) -> Result<(), RunError> {
+    for queued in outbox.queued(&key.public())? {
+        let header = queued.header();
+        if ledger.head().is_none_or(|(sequence, _)| header.sequence > sequence) {
+            let content = content_digest(tokens, header);
+            ledger.append(now.at, sealed_event(queued.id(), header, content))?;
+        }
+    }
+    Ok(())
+}
+
+/// What is signed is current, and meant for this kind of site.
+fn check_current(
+    config: &Config,
+    manifest: &Manifest,
+    mapping: &Mapping,
+    policy: &ObjectionPolicy,
+    today: Date,
+) -> Result<(), RunError> {
+    let valid = |what: String, until: Date| {
+        if today > until { Err(RunError::Expired { what, until }) } else { Ok(()) }
+    };
+    valid(format!("module `{}` {}", manifest.id, manifest.version), manifest.not_after)?;
+    valid(format!("objection policy `{}` {}", policy.id, policy.version), policy.not_after)?;
+    if manifest.sites != config.kind {
+        return Err(RunError::OtherSites(format!("module `{}`", manifest.id)));
+    }
+    if mapping.sites != config.kind {
+        return Err(RunError::OtherSites(format!("mapping `{}`", mapping.id)));
+    }
+    Ok(())
+}
+
+/// Reads the inputs of every period, in the order of the manifest.
+struct InputReader<'a> {
+    manifest: &'a Manifest,
+    mapping: &'a Mapping,
+    sensitive: &'a SensitiveCodes,
+    patients: &'a Patients,
+    scratch: &'a std::path::Path,
+    cancelled: &'a AtomicBool,
+    rows: &'a ProgressBar,
+}
+
+impl InputReader<'_> {
+    fn read_all(&self, snapshot: &Snapshot, steps: &[PlanStep], sender: &SyncSender<InputMessage>) {
+        let mut dictionary = Dictionary::new(self.mapping, self.sensitive, &self.manifest.codelists);
+        let mut sent = 0;
+        for step in steps {
+            for (name, input) in &self.manifest.inputs {
+                let message = self.read_one(snapshot, &mut dictionary, &mut sent, name, input, step.period);
+                let stop = message.is_err();
+                // A receiver that is gone has failed and said so.
+                if sender.send(message).is_err() || stop {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn read_one(
+        &self,
+        snapshot: &Snapshot,
+        dictionary: &mut Dictionary,
+        sent: &mut usize,
+        name: &Name,
+        input: &Input,
+        period: Period,
+    ) -> InputMessage {
+        let crossing = Crossing {
+            mapping: self.mapping,
+            manifest: self.manifest,
+            patients: self.patients,
+            scratch: self.scratch,
+        };
+        let progress = |rows| {
+            self.rows.rows_read(rows);
+            !self.cancelled.load(Ordering::Relaxed)
+        };
+        let crossed = crossing.read(snapshot, dictionary, input, plan::window(input, period), progress)?;
+        let new_codes = dictionary.codes_from(*sent).map(|code| NewCode {
+            system: code.system,
+            text: code.text.clone(),
+            codelists: code.codelists,
+        });
+        let new_codes: Vec<NewCode> = new_codes.collect();
+        *sent += new_codes.len();
+        Ok(ReadInput { name: name.clone(), crossed, new_codes, systems: dictionary.systems().to_vec() })
+    }
+}

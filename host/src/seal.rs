@@ -1,0 +1,293 @@
+//! Seal: checked rows become blocks, and blocks become a signed bundle.
+//!
+//! Handles and dictionary positions of the run are replaced by row numbers of the bundle's own token table and dictionary,
+//! in the order of first use. So a bundle names the patients and codes that it sends and no other.
+//!
+//! Memory: for each output, rows of less than two blocks.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use lockgate_durable::FileError;
+use lockgate_signing::block::{Bitmap, Column, EncodeError, Encoder, ROWS_MAX, Values};
+use lockgate_signing::bundle::{BlockRef, ColumnInfo, ColumnKind, OutputInfo};
+use lockgate_signing::digest::Digest;
+use lockgate_signing::manifest::{Manifest, OutputType};
+
+use crate::check::Checked;
+use crate::guest::Inputs;
+use crate::identity::Patients;
+use crate::outbox::SealingFolder;
+
+/// Rows cannot be sealed.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// The disk.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The encoder.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+}
+
+/// Where blocks are put until the bundle is whole.
+#[derive(Debug)]
+pub(crate) enum BlockStore {
+    /// In the outbox, to be sent.
+    Folder(SealingFolder),
+    /// In memory, to be shown: the first blocks, up to [`SHOWN_BYTES_MAX`].
+    Memory { blocks: HashMap<Digest, Vec<u8>>, bytes: usize },
+}
+
+/// What a preview keeps of a bundle, bytes.
+const SHOWN_BYTES_MAX: usize = 64 << 20;
+
+impl BlockStore {
+    /// A store for a preview.
+    pub(crate) fn in_memory() -> Self {
+        Self::Memory { blocks: HashMap::new(), bytes: 0 }
+    }
+
+    fn put(&mut self, bytes: Vec<u8>, rows: usize) -> Result<BlockRef, SealError> {
+        let block = BlockRef { digest: Digest::of(&bytes), bytes: bytes.len() as u64, rows: rows as u32 };
+        match self {
+            Self::Folder(folder) => folder.put(&block, &bytes)?,
+            Self::Memory { blocks, bytes: kept } => {
+                if *kept + bytes.len() <= SHOWN_BYTES_MAX {
+                    *kept += bytes.len();
+                    blocks.insert(block.digest, bytes);
+                }
+            }
+        }
+        Ok(block)
+    }
+}
+
+/// The blocks of a bundle.
+pub(crate) struct SealedBlocks {
+    pub(crate) outputs: Vec<OutputInfo>,
+    pub(crate) patients: Vec<BlockRef>,
+    pub(crate) codes: Vec<BlockRef>,
+    pub(crate) cells_suppressed: u64,
+}
+
+/// Makes blocks of what a run emits.
+pub(crate) struct Sealer {
+    store: BlockStore,
+    encoder: Encoder,
+    patients: Arc<Patients>,
+    outputs: Vec<Output>,
+    patient_rows: Numbering,
+    code_rows: Numbering,
+    codes: Vec<(String, String)>,
+    cells_suppressed: u64,
+}
+
+struct Output {
+    info: OutputInfo,
+    waiting: Vec<Column>,
+    rows: usize,
+}
+
+/// New numbers in the order of first use.
+#[derive(Default)]
+struct Numbering {
+    numbers: Vec<u32>,
+    used: Vec<u32>,
+}
+
+const UNUSED: u32 = u32::MAX;
+
+impl Numbering {
+    fn number(&mut self, old: u32) -> u32 {
+        let place = old as usize;
+        if place >= self.numbers.len() {
+            self.numbers.resize(place + 1, UNUSED);
+        }
+        if self.numbers[place] == UNUSED {
+            self.numbers[place] = self.used.len() as u32;
+            self.used.push(old);
+        }
+        self.numbers[place]
+    }
+}
+
+fn column_kind(declared: &OutputType) -> ColumnKind {
+    match declared {
+        OutputType::Patient => ColumnKind::Patient,
+        OutputType::Code { .. } => ColumnKind::Code,
+        OutputType::Date { .. } => ColumnKind::Date,
+        OutputType::Number { decimals, .. } => ColumnKind::Number { decimals: *decimals },
+        OutputType::Category { categories } => ColumnKind::Category { categories: categories.clone() },
+    }
+}
+
+impl Sealer {
+    /// A sealer for one bundle.
+    pub(crate) fn new(
+        manifest: &Manifest,
+        patients: Arc<Patients>,
+        store: BlockStore,
+    ) -> Result<Self, SealError> {
+        let outputs = manifest.outputs.iter().map(|(name, output)| Output {
+            info: OutputInfo {
+                name: name.clone(),
+                aggregate: output.aggregate.is_some(),
+                columns: output
+                    .columns
+                    .iter()
+                    .map(|column| ColumnInfo { name: column.name.clone(), kind: column_kind(&column.kind) })
+                    .collect(),
+                blocks: Vec::new(),
+            },
+            waiting: output.columns.iter().map(|column| empty(&column.kind)).collect(),
+            rows: 0,
+        });
+        Ok(Self {
+            store,
+            encoder: Encoder::new()?,
+            patients,
+            outputs: outputs.collect(),
+            patient_rows: Numbering::default(),
+            code_rows: Numbering::default(),
+            codes: Vec::new(),
+            cells_suppressed: 0,
+        })
+    }
+
+    /// Writes what is waiting, then the token table and the dictionary.
+    pub(crate) fn finish(mut self) -> Result<(SealedBlocks, BlockStore), SealError> {
+        for output in 0..self.outputs.len() {
+            let rows = self.outputs[output].rows;
+            if rows > 0 {
+                self.write_block(output, rows)?;
+            }
+        }
+        let mut patients = Vec::new();
+        for handles in self.patient_rows.used.chunks(ROWS_MAX as usize) {
+            let bytes = self.encoder.patients(&self.patients.table(handles))?;
+            patients.push(self.store.put(bytes, handles.len())?);
+        }
+        let mut codes = Vec::new();
+        for some in self.codes.chunks(ROWS_MAX as usize) {
+            let bytes = self.encoder.codes(some)?;
+            codes.push(self.store.put(bytes, some.len())?);
+        }
+        let outputs = self.outputs.into_iter().map(|output| output.info).collect();
+        let cells_suppressed = self.cells_suppressed;
+        Ok((SealedBlocks { outputs, patients, codes, cells_suppressed }, self.store))
+    }
+
+    fn write_block(&mut self, output: usize, rows: usize) -> Result<(), SealError> {
+        let output = &mut self.outputs[output];
+        let columns: Vec<Column> = output.waiting.iter_mut().map(|column| split_front(column, rows)).collect();
+        output.rows -= rows;
+        let bytes = self.encoder.rows(&output.info.columns, &columns)?;
+        output.info.blocks.push(self.store.put(bytes, rows)?);
+        Ok(())
+    }
+}
+
+impl Sealer {
+    /// Takes rows of an output (its position in the manifest); codes are positions in the run's dictionary.
+    pub(crate) fn take(&mut self, output: usize, checked: Checked, inputs: &Inputs) -> Result<(), SealError> {
+        let Checked { mut columns, rows, suppressed } = checked;
+        self.cells_suppressed += suppressed;
+        for column in &mut columns {
+            let Column { values, missing } = column;
+            let has = |row: usize| missing.as_ref().is_none_or(|missing| !missing.contains(row));
+            match values {
+                Values::Patients(handles) => {
+                    handles.iter_mut().for_each(|handle| *handle = self.patient_rows.number(*handle));
+                }
+                Values::Codes(positions) => {
+                    let present = positions.iter_mut().enumerate().filter(|(row, _)| has(*row));
+                    for position in present.map(|(_, position)| position) {
+                        let number = self.code_rows.number(*position);
+                        if number as usize == self.codes.len() {
+                            let (system, text) = inputs.code(*position).unwrap_or_default();
+                            let system = inputs.systems().get(usize::from(system)).cloned();
+                            self.codes.push((system.unwrap_or_default(), text.to_owned()));
+                        }
+                        *position = number;
+                    }
+                }
+                _ => {}
+            }
+        }
+        let buffer = &mut self.outputs[output];
+        if buffer.rows == 0 {
+            buffer.waiting = columns;
+        } else {
+            for (waiting, column) in buffer.waiting.iter_mut().zip(columns) {
+                append(waiting, column);
+            }
+        }
+        buffer.rows += rows;
+        while self.outputs[output].rows >= ROWS_MAX as usize {
+            self.write_block(output, ROWS_MAX as usize)?;
+        }
+        Ok(())
+    }
+}
+
+fn empty(declared: &OutputType) -> Column {
+    let values = match declared {
+        OutputType::Patient => Values::Patients(Vec::new()),
+        OutputType::Code { .. } => Values::Codes(Vec::new()),
+        OutputType::Date { .. } => Values::Dates(Vec::new()),
+        OutputType::Number { .. } => Values::Numbers(Vec::new()),
+        OutputType::Category { .. } => Values::Categories(Vec::new()),
+    };
+    Column { values, missing: None }
+}
+
+fn append(to: &mut Column, from: Column) {
+    let (before, added) = (to.values.len(), from.values.len());
+    match (&mut to.values, from.values) {
+        (Values::Patients(to), Values::Patients(from)) | (Values::Codes(to), Values::Codes(from)) => to.extend(from),
+        (Values::Dates(to), Values::Dates(from)) => to.extend(from),
+        (Values::Numbers(to), Values::Numbers(from)) => to.extend(from),
+        (Values::Categories(to), Values::Categories(from)) => to.extend(from),
+        // The checker let only columns of the declared type through.
+        _ => {}
+    }
+    if to.missing.is_none() && from.missing.is_none() {
+        return;
+    }
+    let mut missing = Bitmap::none(before + added);
+    copy_bits(&mut missing, 0, to.missing.as_ref(), 0..before);
+    copy_bits(&mut missing, before, from.missing.as_ref(), 0..added);
+    to.missing = Some(missing);
+}
+
+/// Takes the first rows out of a column.
+fn split_front(column: &mut Column, rows: usize) -> Column {
+    fn front<T>(values: &mut Vec<T>, rows: usize) -> Vec<T> {
+        let rest = values.split_off(rows);
+        std::mem::replace(values, rest)
+    }
+    let all = column.values.len();
+    let values = match &mut column.values {
+        Values::Patients(values) => Values::Patients(front(values, rows)),
+        Values::Codes(values) => Values::Codes(front(values, rows)),
+        Values::Dates(values) => Values::Dates(front(values, rows)),
+        Values::Numbers(values) => Values::Numbers(front(values, rows)),
+        Values::Categories(values) => Values::Categories(front(values, rows)),
+    };
+    let old = column.missing.take();
+    let part = |range: std::ops::Range<usize>| {
+        let mut missing = Bitmap::none(range.len());
+        copy_bits(&mut missing, 0, old.as_ref(), range);
+        (missing.count() > 0).then_some(missing)
+    };
+    let missing = part(0..rows);
+    column.missing = part(rows..all);
+    Column { values, missing }
+}
+
+fn copy_bits(to: &mut Bitmap, at: usize, from: Option<&Bitmap>, rows: std::ops::Range<usize>) {
+    let Some(from) = from else { return };
+    let start = rows.start;
+    rows.filter(|&row| from.contains(row)).for_each(|row| to.set(at + row - start));
+}

@@ -1,0 +1,173 @@
+//! The clinical database: one consistent, read-only moment of it, read through a mapping.
+//!
+//! A value that comes out of here is read by its declared type or is an error. Errors name the mapping, table, column and
+//! row number; they never hold the value, because a column that is mapped wrongly may hold a name.
+
+mod cell;
+mod statement;
+
+use std::path::{Path, PathBuf};
+
+use lockgate_signing::mapping::Mapping;
+use rusqlite::{Connection, OpenFlags, Rows};
+
+pub(crate) use cell::{CategoryReader, CellError, CodeReader, DateReader, FlagReader, number, text};
+pub(crate) use statement::{Select, Window};
+
+/// The database cannot be read as the mapping says.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// It cannot be opened.
+    #[error("cannot open the clinical database {}: {source}; check `database.path` and that the agent's user may read it and its folder", path.display())]
+    Open {
+        /// Where it should be.
+        path: PathBuf,
+        /// Why not.
+        source: rusqlite::Error,
+    },
+    /// The mapping's SQL does not fit the database.
+    #[error("mapping `{mapping}`, table `{table}`: the database refuses its SQL: {source}; the mapping does not fit this system, ask the publishing team")]
+    Statement {
+        /// The mapping.
+        mapping: String,
+        /// The canonical table.
+        table: &'static str,
+        /// What the database says.
+        source: rusqlite::Error,
+    },
+    /// A row could not be fetched.
+    #[error("the clinical database stopped answering in table `{table}`: {source}; try again when it is back")]
+    Fetch {
+        /// The canonical table.
+        table: &'static str,
+        /// What the database says.
+        source: rusqlite::Error,
+    },
+    /// A value is not of its declared type.
+    #[error("mapping `{mapping}`, table `{table}`, column `{column}`, row {row}: {why}; the mapping does not fit this system, ask the publishing team")]
+    Value {
+        /// The mapping.
+        mapping: String,
+        /// The canonical table.
+        table: &'static str,
+        /// The canonical column.
+        column: String,
+        /// The first bad row of the statement's result, from 1.
+        row: u64,
+        /// What is wrong; never the value.
+        why: CellError,
+    },
+    /// The run failed elsewhere.
+    #[error("the run was stopped")]
+    Cancelled,
+    /// The mapping says that the table is not there.
+    #[error("mapping `{mapping}` has no table `{table}` ({reason}); the module cannot run here")]
+    Absent {
+        /// The mapping.
+        mapping: String,
+        /// The canonical table.
+        table: &'static str,
+        /// The mapping's reason.
+        reason: String,
+    },
+    /// The mapping says that the column is not there.
+    #[error("mapping `{mapping}`, table `{table}` has no column `{column}` and the module needs it; the module cannot run here")]
+    AbsentColumn {
+        /// The mapping.
+        mapping: String,
+        /// The canonical table.
+        table: &'static str,
+        /// The canonical column.
+        column: String,
+    },
+}
+
+/// One moment of the database: everything that is read of it later is as it was when it was opened.
+pub(crate) struct Snapshot {
+    connection: Connection,
+}
+
+/// SQLite's page cache, KiB. Scans do not profit from more.
+const CACHE_KIB: i64 = 4_096;
+
+impl Snapshot {
+    /// Opens the database read-only and fixes the moment.
+    pub(crate) fn open(path: &Path) -> Result<Self, SourceError> {
+        let wrong = |source| SourceError::Open { path: path.to_owned(), source };
+        // Never `immutable`: the clinical system goes on writing, and a WAL database needs its locks.
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).map_err(wrong)?;
+        let prepare = || {
+            connection.pragma_update(None, "query_only", true)?;
+            // Sorting in temporary files would leave plaintext on the disk.
+            connection.pragma_update(None, "temp_store", "MEMORY")?;
+            connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+            // A deferred transaction takes its snapshot at the first read.
+            connection.execute_batch("BEGIN DEFERRED")?;
+            connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+        };
+        prepare().map_err(wrong)?;
+        Ok(Self { connection })
+    }
+
+    /// Runs a statement and hands each row, with its number from 1, to `each`.
+    pub(crate) fn read(
+        &self,
+        select: &Select<'_>,
+        mut each: impl FnMut(u64, &rusqlite::Row<'_>) -> Result<(), SourceError>,
+    ) -> Result<(), SourceError> {
+        let table = select.table.name;
+        let refused = |source| SourceError::Statement { mapping: select.mapping.id.to_string(), table, source };
+        let mut statement = self.connection.prepare(&select.sql).map_err(refused)?;
+        let parameters = rusqlite::params_from_iter(&select.parameters);
+        let mut rows: Rows<'_> = statement.query(parameters).map_err(refused)?;
+        let mut number = 0;
+        while let Some(row) = rows.next().map_err(|source| SourceError::Fetch { table, source })? {
+            number += 1;
+            each(number, row)?;
+        }
+        Ok(())
+    }
+}
+
+impl Snapshot {
+    /// The day that [`Select::earliest`] finds.
+    pub(crate) fn earliest(&self, select: &Select<'_>) -> Result<Option<jiff::civil::Date>, SourceError> {
+        let mut found = None;
+        self.read(select, |row_number, row| {
+            let place = Place { mapping: select.mapping, table: select.table.name, row: row_number };
+            let reader = select.columns[0].map(|(column, _)| DateReader::of(column));
+            let value = row.get_ref(0).map_err(|_| CellError::Missing);
+            let interval = match reader {
+                Some(reader) => value.and_then(|value| reader.interval(value)),
+                None => Ok(None),
+            };
+            let interval = interval.map_err(place.column("(earliest)"))?;
+            found = interval.map(|interval| interval.first);
+            Ok(())
+        })?;
+        Ok(found)
+    }
+}
+
+/// Where a cell is, for errors.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) mapping: &'a Mapping,
+    pub(crate) table: &'static str,
+    /// The row of the statement's result, from 1.
+    pub(crate) row: u64,
+}
+
+impl<'a> Place<'a> {
+    /// Turns the error of a column's cell into one that names the place.
+    pub(crate) fn column<'c>(self, column: &'c str) -> impl FnOnce(CellError) -> SourceError + use<'a, 'c> {
+        move |why| SourceError::Value {
+            mapping: self.mapping.id.to_string(),
+            table: self.table,
+            column: column.to_owned(),
+            row: self.row,
+            why,
+        }
+    }
+}
