@@ -56,7 +56,7 @@ impl Draft {
         let temporary = target.with_file_name(temporary_name);
         remove(&temporary)?;
         // SQLite's own error for a missing folder names neither the folder nor the reason.
-        fs::File::create_new(&temporary).map_err(PracticeError::file(&temporary))?;
+        fs::File::create_new(&temporary).map_err(PracticeError::file(target))?;
         let draft = Self { connection: Some(open(&temporary)?), temporary, target: target.to_owned() };
         draft.connection().execute_batch(tables)?;
         draft.connection().execute_batch("BEGIN")?;
