@@ -22,7 +22,7 @@ pub struct CheckError {
 
 /// What is wrong with rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Breach {
+pub(crate) enum Breach {
     /// More or fewer columns than declared.
     #[error("{found} columns in place of {declared}")]
     Columns {

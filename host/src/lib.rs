@@ -1,7 +1,9 @@
 //! The agent: reads a clinical database, removes who objects, replaces identities, runs signed modules, and pushes signed
 //! bundles. [`run`] is the way that the data takes; `ARCHITECTURE.md` is the map.
 
+pub mod agent;
 mod check;
+pub mod cli;
 pub mod config;
 mod crossing;
 mod dictionary;

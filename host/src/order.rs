@@ -174,20 +174,18 @@ pub(crate) struct Collector<'a> {
     kept: Vec<Chunk>,
     kept_bytes: usize,
     spill: Option<Spill>,
-    rows: u64,
 }
 
 /// All rows of one input, to be read any number of times in canonical order.
 pub(crate) struct Collected {
     kept: Vec<Chunk>,
     spill: Option<Spill>,
-    pub(crate) rows: u64,
 }
 
 impl<'a> Collector<'a> {
     /// `empty` has the columns; `scratch` is a folder for a temporary file.
     pub(crate) fn new(empty: Chunk, scratch: &'a std::path::Path) -> Self {
-        Self { scratch, filling: empty, kept: Vec::new(), kept_bytes: 0, spill: None, rows: 0 }
+        Self { scratch, filling: empty, kept: Vec::new(), kept_bytes: 0, spill: None }
     }
 
     /// The chunk that rows are added to.
@@ -197,7 +195,6 @@ impl<'a> Collector<'a> {
 
     /// To be called after each row.
     pub(crate) fn row_added(&mut self) -> Result<(), OrderError> {
-        self.rows += 1;
         if self.filling.rows() >= CHUNK_ROWS { self.keep() } else { Ok(()) }
     }
 
@@ -222,7 +219,7 @@ impl<'a> Collector<'a> {
         if self.filling.rows() > 0 {
             self.keep()?;
         }
-        Ok(Collected { kept: self.kept, spill: self.spill, rows: self.rows })
+        Ok(Collected { kept: self.kept, spill: self.spill })
     }
 }
 

@@ -20,6 +20,7 @@ use crate::seal::Sealer;
 pub(crate) const BATCH_ROWS: usize = 65_536;
 
 /// A pass over an input that a module holds.
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
 pub struct Scan {
     merge: Merge,
 }

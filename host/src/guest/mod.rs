@@ -99,7 +99,7 @@ impl GuestEngine {
             .consume_fuel(true)
             .epoch_interruption(true)
             .cranelift_nan_canonicalization(true)
-            .wasm_backtrace(false)
+            .wasm_backtrace_max_frames(None)
             .wasm_relaxed_simd(false)
             .wasm_memory64(false)
             .wasm_multi_memory(false)

@@ -169,6 +169,12 @@ pub enum TrustError {
 }
 
 impl TrustError {
+    /// Whether a site goes on with what it knew: the registry does not answer, or was not renewed in time. Anything else
+    /// is a registry that says something wrong.
+    pub fn leaves_last_known(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Expired { .. })
+    }
+
     /// What went wrong while talking to a registry, in our words: every error of the updater ends in one of these.
     pub(super) fn of_refresh(source: &RegistrySource, error: sigstore_tuf::Error, now: Timestamp) -> Self {
         use sigstore_tuf::Error as Tuf;

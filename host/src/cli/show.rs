@@ -1,0 +1,281 @@
+//! What commands print, as tables for people and as JSON for scripts.
+
+use std::io::{self, Write as _};
+
+use comfy_table::{Table, presets};
+use lockgate_signing::block::{self, Column, Values};
+use lockgate_signing::bundle::{BundleHeader, ColumnKind, OutputInfo};
+use lockgate_signing::ids::Name;
+use lockgate_signing::keys::KeyId;
+use lockgate_signing::receipt::Receipt;
+use serde_json::{Value, json};
+
+use crate::agent::{Agent, ModuleOutcome};
+use crate::config::Config;
+use crate::ledger::Event;
+use crate::run::PreviewedBundle;
+
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    if !text.ends_with('\n') {
+        out.write_all(b"\n")?;
+    }
+    Ok(out.flush()?)
+}
+
+fn table<const N: usize>(head: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(head);
+    table
+}
+
+pub(super) fn config(config: &Config, as_json: bool) -> anyhow::Result<()> {
+    if as_json { print(&serde_json::to_string_pretty(config)?) } else { print(&toml::to_string(config)?) }
+}
+
+pub(super) fn enrolled(config: &Config, key: KeyId, as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        print(&json!({ "site": config.site, "key": key.to_string() }).to_string())
+    } else {
+        print(&format!("Site {} is enrolled at {}.\nIts key is {key}.", config.site, config.linker.url))
+    }
+}
+
+/// Counts and outputs of a header, for scripts. An allow-list: what is not named here is not printed.
+fn header_json(header: &BundleHeader) -> Value {
+    let counts = &header.counts;
+    let evidence = counts.evidence.iter();
+    json!({
+        "module": header.module.id, "version": header.module.version.to_string(),
+        "period": header.period, "sequence": header.sequence,
+        "rows": header.rows(), "bytes": header.bytes(), "fuel": header.fuel,
+        "outputs": header.outputs.iter().map(|output| json!({ "name": output.name, "rows": output.rows() })).collect::<Vec<_>>(),
+        "patients-sent": header.patients.iter().map(|block| u64::from(block.rows)).sum::<u64>(),
+        "counts": {
+            "patients": counts.patients, "withheld-type-1": counts.withheld_type_1,
+            "flagged-type-2": counts.flagged_type_2, "withheld-sensitive": counts.withheld_sensitive,
+            "test-patients": counts.test_patients, "invalid-nhs-numbers": counts.invalid_nhs_numbers,
+            "rows-read": counts.rows_read, "rows-withheld": counts.rows_withheld,
+            "rows-without-patient": counts.rows_without_patient, "rows-sensitive": counts.rows_sensitive,
+            "rows-malformed": counts.rows_malformed, "cells-suppressed": counts.cells_suppressed,
+            "evidence": evidence.map(|e| json!({ "system": e.system, "code": e.code, "rows": e.rows })).collect::<Vec<_>>(),
+        },
+    })
+}
+
+pub(super) fn run(outcomes: &[ModuleOutcome], receipts: &[Receipt], as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        let modules = outcomes.iter().map(|outcome| match &outcome.result {
+            Ok(made) => json!({
+                "module": outcome.module,
+                "bundles": made.iter().map(|made| {
+                    let mut bundle = header_json(&made.header);
+                    bundle["id"] = json!(made.id.map(|id| id.to_string()));
+                    bundle
+                }).collect::<Vec<_>>(),
+            }),
+            Err(error) => json!({ "module": outcome.module, "error": error.to_string() }),
+        });
+        let acknowledged = receipts.iter().map(|receipt| {
+            json!({ "id": receipt.bundle.to_string(), "sequence": receipt.sequence, "bytes": receipt.bytes })
+        });
+        let modules: Vec<_> = modules.collect();
+        return print(&json!({ "modules": modules, "acknowledged": acknowledged.collect::<Vec<_>>() }).to_string());
+    }
+    for outcome in outcomes {
+        match &outcome.result {
+            Ok(made) if made.is_empty() => print(&format!("{}: nothing is due", outcome.module))?,
+            Ok(made) => {
+                let mut bundles = table(["month", "rows read", "withheld", "rows made", "bytes", "bundle"]);
+                for made in made {
+                    let counts = &made.header.counts;
+                    let id = made.id.map(|id| id.to_string()[..12].to_owned());
+                    bundles.add_row([
+                        made.header.period.to_string(),
+                        counts.rows_read.to_string(),
+                        (counts.rows_withheld + counts.rows_sensitive).to_string(),
+                        made.header.rows().to_string(),
+                        made.header.bytes().to_string(),
+                        id.unwrap_or_else(|| "as before, not sent".to_owned()),
+                    ]);
+                }
+                print(&format!("{}\n{bundles}", outcome.module))?;
+            }
+            Err(error) => print(&format!("{}: failed, nothing of it was sent: {error}", outcome.module))?,
+        }
+    }
+    print(&format!("{} bundles acknowledged by the linker", receipts.len()))
+}
+
+pub(super) fn outbox(agent: &Agent, as_json: bool) -> anyhow::Result<()> {
+    let queued = agent.outbox.queued(&agent.key.public())?;
+    if as_json {
+        let each = queued.iter().map(|bundle| {
+            let mut shown = header_json(bundle.header());
+            shown["id"] = json!(bundle.id().to_string());
+            shown
+        });
+        return print(&json!({ "queued": each.collect::<Vec<_>>() }).to_string());
+    }
+    let mut bundles = table(["sequence", "module", "month", "rows", "bytes", "bundle"]);
+    for bundle in &queued {
+        let header = bundle.header();
+        bundles.add_row([
+            header.sequence.to_string(),
+            header.module.id.to_string(),
+            header.period.to_string(),
+            header.rows().to_string(),
+            header.bytes().to_string(),
+            bundle.id().to_string()[..12].to_owned(),
+        ]);
+    }
+    if queued.is_empty() { print("The outbox is empty.") } else { print(&bundles.to_string()) }
+}
+
+pub(super) fn history(agent: &Agent, module: Option<&Name>, as_json: bool) -> anyhow::Result<()> {
+    let about = |event: &Event| match event {
+        Event::Sealed { module, .. } | Event::Failed { module, .. } => Some(module.clone()),
+        _ => None,
+    };
+    let entries = agent.ledger.entries().iter();
+    let entries: Vec<_> =
+        entries.filter(|entry| module.is_none_or(|wanted| about(&entry.event).as_ref() == Some(wanted))).collect();
+    if as_json {
+        return print(&serde_json::to_string(&json!({ "entries": entries }))?);
+    }
+    let mut lines = table(["when", "what", "sequence", "module", "month", "rows", "detail"]);
+    for entry in &entries {
+        let when = entry.at.to_string();
+        let row = match &entry.event {
+            Event::Enrolled { key } => [when, "enrolled".into(), String::new(), String::new(), String::new(), String::new(), key[..12].to_owned()],
+            Event::Sealed { bundle, sequence, module, period, rows, .. } => [
+                when,
+                "sealed".into(),
+                sequence.to_string(),
+                module.to_string(),
+                period.to_string(),
+                rows.to_string(),
+                bundle[..12].to_owned(),
+            ],
+            Event::Acknowledged { bundle, sequence, .. } => [
+                when,
+                "acknowledged".into(),
+                sequence.to_string(),
+                String::new(),
+                String::new(),
+                String::new(),
+                bundle[..12].to_owned(),
+            ],
+            Event::Failed { module, why, .. } => {
+                [when, "failed".into(), String::new(), module.to_string(), String::new(), String::new(), why.clone()]
+            }
+        };
+        lines.add_row(row);
+    }
+    print(&lines.to_string())
+}
+
+pub(super) fn preview(shown: &PreviewedBundle, rows_max: usize, as_json: bool) -> anyhow::Result<()> {
+    let header = &shown.header;
+    let codes = dictionary(shown)?;
+    let tokens = tokens(shown)?;
+    let mut outputs = Vec::new();
+    for output in &header.outputs {
+        outputs.push((output, first_rows(shown, output, &codes, &tokens, rows_max)?));
+    }
+    if as_json {
+        let mut all = header_json(header);
+        for (at, (output, rows)) in outputs.iter().enumerate() {
+            let names: Vec<_> = output.columns.iter().map(|column| column.name.as_str()).collect();
+            all["outputs"][at]["columns"] = json!(names);
+            all["outputs"][at]["first-rows"] = json!(rows);
+        }
+        return print(&all.to_string());
+    }
+    let counts = &header.counts;
+    print(&format!(
+        "{} {} would send {} rows ({} bytes) for {}.\n{} patients; withheld: {} by Type 1 objection, {} marked sensitive, {} test patients; {} carry the Type 2 flag.\n{} rows read; left out: {} of withheld patients, {} sensitive, {} malformed, {} without a patient.",
+        header.module.id, header.module.version, header.rows(), header.bytes(), header.period,
+        counts.patients, counts.withheld_type_1, counts.withheld_sensitive, counts.test_patients, counts.flagged_type_2,
+        counts.rows_read, counts.rows_withheld, counts.rows_sensitive, counts.rows_malformed, counts.rows_without_patient,
+    ))?;
+    for (output, rows) in outputs {
+        let mut lines = Table::new();
+        lines.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+        lines.set_header(output.columns.iter().map(|column| column.name.as_str()));
+        rows.iter().for_each(|row| {
+            lines.add_row(row);
+        });
+        print(&format!("\n{}: {} rows, the first {}\n{lines}", output.name, output.rows(), rows.len()))?;
+    }
+    print("\nNothing was sent.")
+}
+
+fn dictionary(shown: &PreviewedBundle) -> anyhow::Result<Vec<(String, String)>> {
+    let mut codes = Vec::new();
+    for block in &shown.header.codes {
+        if let Some(bytes) = shown.blocks.get(&block.digest) {
+            codes.extend(block::decode_codes(bytes)?);
+        }
+    }
+    Ok(codes)
+}
+
+fn tokens(shown: &PreviewedBundle) -> anyhow::Result<Vec<block::Token>> {
+    let mut tokens = Vec::new();
+    for block in &shown.header.patients {
+        if let Some(bytes) = shown.blocks.get(&block.digest) {
+            tokens.extend(block::decode_patients(bytes, shown.header.tokens.links.len())?.tokens);
+        }
+    }
+    Ok(tokens)
+}
+
+fn first_rows(
+    shown: &PreviewedBundle,
+    output: &OutputInfo,
+    codes: &[(String, String)],
+    tokens: &[block::Token],
+    rows_max: usize,
+) -> anyhow::Result<Vec<Vec<String>>> {
+    let Some(bytes) = output.blocks.first().and_then(|block| shown.blocks.get(&block.digest)) else {
+        return Ok(Vec::new());
+    };
+    let decoded = block::decode_rows(bytes, &output.columns)?;
+    let row = |row: usize| {
+        let columns = decoded.columns.iter().zip(&output.columns);
+        columns.map(|(column, info)| cell(column, row, &info.kind, codes, tokens)).collect()
+    };
+    Ok((0..decoded.rows.min(rows_max)).map(row).collect())
+}
+
+fn cell(
+    column: &Column,
+    row: usize,
+    kind: &ColumnKind,
+    codes: &[(String, String)],
+    tokens: &[block::Token],
+) -> String {
+    if !column.has(row) {
+        return String::new();
+    }
+    match (&column.values, kind) {
+        (Values::Patients(values), _) => tokens
+            .get(values[row] as usize)
+            .map(|token| data_encoding::HEXLOWER.encode(&token[..6]) + "…")
+            .unwrap_or_default(),
+        (Values::Codes(values), _) => {
+            codes.get(values[row] as usize).map(|(system, code)| format!("{system} {code}")).unwrap_or_default()
+        }
+        (Values::Dates(values), _) => jiff::civil::date(1970, 1, 1)
+            .checked_add(jiff::Span::new().days(values[row]))
+            .map(|date| date.to_string())
+            .unwrap_or_default(),
+        (Values::Numbers(values), _) => values[row].to_string(),
+        (Values::Categories(values), ColumnKind::Category { categories }) => {
+            categories.get(usize::from(values[row])).map(Name::to_string).unwrap_or_default()
+        }
+        (Values::Categories(values), _) => values[row].to_string(),
+    }
+}
