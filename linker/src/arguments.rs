@@ -26,7 +26,13 @@ pub(crate) mod exit {
 #[command(version, max_term_width = 110)]
 pub(crate) struct Arguments {
     /// The folder that holds everything: key, database, blocks, and optionally `linker.toml`.
-    #[arg(long, global = true, value_name = "DIR", env = "LOCKGATE_LINKER_DATA", default_value = "linker-data")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "LOCKGATE_LINKER_DATA",
+        default_value = "linker-data"
+    )]
     pub(crate) data: PathBuf,
     /// Print JSON, for scripts (listing commands).
     #[arg(long, global = true)]

@@ -93,7 +93,9 @@ pub enum DatabaseError {
     #[error("{} is not there; run `lockgate-linker init` first", .0.display())]
     Missing(PathBuf),
     /// Made by another version.
-    #[error("the database has schema {found}, this program needs {SCHEMA_VERSION}; use the version that made it")]
+    #[error(
+        "the database has schema {found}, this program needs {SCHEMA_VERSION}; use the version that made it"
+    )]
     Schema {
         /// What it has.
         found: i64,

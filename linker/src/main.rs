@@ -202,7 +202,8 @@ fn show(data: &DataFolder, id: &str, json: bool) -> anyhow::Result<()> {
 fn verify(data: &DataFolder, file: &Path, key: Option<&Path>, json: bool) -> anyhow::Result<()> {
     let verified = match key {
         Some(key) => {
-            let pem = std::fs::read_to_string(key).with_context(|| format!("cannot read {}", key.display()))?;
+            let pem =
+                std::fs::read_to_string(key).with_context(|| format!("cannot read {}", key.display()))?;
             offline::verify_file_with(file, &PublicKey::from_pem(&pem)?)
         }
         None => {

@@ -135,8 +135,9 @@ pub async fn export(intake: &Intake, id: BundleId, path: &Path) -> Result<u64, O
     let written = tokio::task::spawn_blocking(move || {
         let file = File::create(&target).map_err(lockgate_durable::at("create", &target))?;
         let mut file = BufWriter::with_capacity(1 << 20, file);
-        let block =
-            |named: &BlockRef| runtime.block_on(store.block(named.digest)).map(Cursor::new).map_err(io::Error::other);
+        let block = |named: &BlockRef| {
+            runtime.block_on(store.block(named.digest)).map(Cursor::new).map_err(io::Error::other)
+        };
         lockgate_signing::carriage::write(&mut file, &signed_header, header.message(), block)
             .map_err(|error| refused(&target, error))?;
         file.flush().map_err(lockgate_durable::at("write", &target))?;
@@ -185,7 +186,9 @@ fn refused(path: &Path, error: CarriageError) -> OfflineError {
     let reason = match &error {
         CarriageError::Io(_) => None,
         CarriageError::Header(error) => Some(Reason::from(error)),
-        CarriageError::Encoding { source: CborError::NotDeterministic(_), .. } => Some(Reason::NotDeterministic),
+        CarriageError::Encoding { source: CborError::NotDeterministic(_), .. } => {
+            Some(Reason::NotDeterministic)
+        }
         CarriageError::Encoding { .. } | CarriageError::BlockSize { .. } => Some(Reason::BlockSizeMismatch),
         CarriageError::BlockDigest { .. } => Some(Reason::BlockDigestMismatch),
         CarriageError::Leftover => Some(Reason::TrailingBytes),

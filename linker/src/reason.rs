@@ -13,13 +13,17 @@ pub enum Reason {
     #[error("this is not a signed envelope of Lockgate's form")]
     NotAnEnvelope,
     /// A second encoding of something that has one.
-    #[error("the CBOR is not deterministic: lengths and integers in shortest form, keys in order, nothing indefinite")]
+    #[error(
+        "the CBOR is not deterministic: lengths and integers in shortest form, keys in order, nothing indefinite"
+    )]
     NotDeterministic,
     /// Bytes after the end.
     #[error("bytes are left over after the end")]
     TrailingBytes,
     /// Above a limit of the format.
-    #[error("larger than the format allows: {ENVELOPE_BYTES_MAX} bytes of header, {BLOCK_BYTES_MAX} bytes of block")]
+    #[error(
+        "larger than the format allows: {ENVELOPE_BYTES_MAX} bytes of header, {BLOCK_BYTES_MAX} bytes of block"
+    )]
     TooLarge,
     /// An envelope of another kind, for example a receipt sent as a bundle.
     #[error("the envelope is of another type than is expected here")]
@@ -40,7 +44,9 @@ pub enum Reason {
     #[error("the signature verifies, but the content is not what this version of the format allows")]
     ContentInvalid,
     /// Another bundle has this place in the site's chain, or the chain does not join.
-    #[error("the bundle does not fit the site's chain: its sequence number or its predecessor is taken or differs")]
+    #[error(
+        "the bundle does not fit the site's chain: its sequence number or its predecessor is taken or differs"
+    )]
     ChainFork,
     /// No verified header waits for this block.
     #[error("no verified header names this block; send the header first")]

@@ -13,7 +13,8 @@ pub fn sites(sites: &[SiteRow], keys: &[KeyRow]) -> String {
     if sites.is_empty() {
         return "No sites. Add one with `lockgate-linker site add SITE --token-file FILE`.\n".to_owned();
     }
-    let mut table = table(&["site", "state", "keys", "bundles", "pending", "bytes", "last accepted", "chain"]);
+    let mut table =
+        table(&["site", "state", "keys", "bundles", "pending", "bytes", "last accepted", "chain"]);
     for site in sites {
         let state = match (site.revoked, site.keys) {
             (true, _) => "revoked",
@@ -46,13 +47,8 @@ pub fn sites(sites: &[SiteRow], keys: &[KeyRow]) -> String {
         }
         for key in keys.iter().filter(|key| key.site == site.site) {
             let state = key.revoked_at_s.map_or_else(String::new, |at| format!(", revoked {}", time(at)));
-            let _ = writeln!(
-                text,
-                "{}: key {} enrolled {}{state}",
-                site.site,
-                key.id,
-                time(key.enrolled_at_s)
-            );
+            let _ =
+                writeln!(text, "{}: key {} enrolled {}{state}", site.site, key.id, time(key.enrolled_at_s));
         }
     }
     text
@@ -63,8 +59,7 @@ fn chain(site: &SiteRow) -> String {
     if site.missing.is_empty() {
         return format!("whole up to {}", site.highest);
     }
-    let range =
-        |(from, to): &(u64, u64)| if from == to { from.to_string() } else { format!("{from}-{to}") };
+    let range = |(from, to): &(u64, u64)| if from == to { from.to_string() } else { format!("{from}-{to}") };
     let missing: Vec<String> = site.missing.iter().map(range).collect();
     format!("expected {}, have up to {}, missing {}", site.expected, site.highest, missing.join(", "))
 }
@@ -74,8 +69,7 @@ pub fn bundles(bundles: &[BundleRow]) -> String {
     if bundles.is_empty() {
         return "No bundles.\n".to_owned();
     }
-    let mut table =
-        table(&["bundle", "site", "sequence", "module", "period", "rows", "bytes", "state"]);
+    let mut table = table(&["bundle", "site", "sequence", "module", "period", "rows", "bytes", "state"]);
     for bundle in bundles {
         table.add_row([
             bundle.id.to_string()[..16].to_owned(),
@@ -128,7 +122,7 @@ pub fn bundle(row: &BundleRow, header: Option<&Verified<BundleHeader>>) -> Strin
     line("policy", header.policy.to_string());
     line("sensitive codes", header.sensitive.to_string());
     line("mapping", header.mapping.to_string());
-    line("tokens", format!("{}, epoch {}", header.tokens.scheme, header.tokens.epoch));
+    line("tokens", format!("{}, epoch {}", header.tokens.scheme.name(), header.tokens.epoch));
     line("link tokens", header.tokens.links.join(", "));
     line("agent", format!("{}, fuel {}", header.agent_version, header.fuel));
     let counts = &header.counts;
@@ -175,9 +169,7 @@ pub fn bundle_json(row: &BundleRow, header: Option<&Verified<BundleHeader>>) -> 
     let header = verified.message();
     let counts = &header.counts;
     let blocks = |blocks: &[BlockRef]| {
-        let block = |block: &BlockRef| {
-            serde_json::json!({ "digest": block.digest, "bytes": block.bytes, "rows": block.rows })
-        };
+        let block = |block: &BlockRef| serde_json::json!({ "digest": block.digest, "bytes": block.bytes, "rows": block.rows });
         blocks.iter().map(block).collect::<Vec<_>>()
     };
     value["header"] = serde_json::json!({
@@ -190,7 +182,7 @@ pub fn bundle_json(row: &BundleRow, header: Option<&Verified<BundleHeader>>) -> 
         "policy": header.policy, "sensitive": header.sensitive, "mapping": header.mapping, "cohorts": header.cohorts,
         "purpose": header.purpose, "period": header.period, "snapshot-at-s": header.snapshot_at_s,
         "tokens": {
-            "scheme": header.tokens.scheme, "epoch": header.tokens.epoch, "links": header.tokens.links,
+            "scheme": header.tokens.scheme.name(), "epoch": header.tokens.epoch, "links": header.tokens.links,
         },
         "agent-version": header.agent_version, "fuel": header.fuel, "supersedes": header.supersedes,
         "encrypted": header.encryption.is_some(),

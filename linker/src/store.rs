@@ -95,11 +95,7 @@ impl Store {
     /// The store in a folder, which must exist.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         let objects = LocalFileSystem::new_with_prefix(folder)?.with_fsync(true);
-        Ok(Self {
-            objects: Arc::new(objects),
-            folder: Arc::new(folder.to_owned()),
-            received: Arc::default(),
-        })
+        Ok(Self { objects: Arc::new(objects), folder: Arc::new(folder.to_owned()), received: Arc::default() })
     }
 
     /// Removes what uploads left behind that a crash cut off. Only for a process that has the folder to itself.

@@ -118,7 +118,8 @@ impl<R: Read> Carriage<R> {
         }
         for (position, named) in (1..).zip(header.message().blocks()) {
             // 2. The length first: nothing is copied of a block that has another.
-            let length = read_head(&mut self.source, &mut Vec::new(), BYTES).map_err(|error| error.at(position))?;
+            let length =
+                read_head(&mut self.source, &mut Vec::new(), BYTES).map_err(|error| error.at(position))?;
             if length != named.bytes {
                 return Err(CarriageError::BlockSize { position });
             }
@@ -267,10 +268,14 @@ mod tests {
         let carriage = Carriage::open(file)?;
         let header = verify(carriage.signed_header(), &site_key().public())?;
         let mut blocks = Vec::new();
-        carriage.blocks(&header, |_| Ok(Vec::new()), |_, block| {
-            blocks.push(block);
-            Ok(())
-        })?;
+        carriage.blocks(
+            &header,
+            |_| Ok(Vec::new()),
+            |_, block| {
+                blocks.push(block);
+                Ok(())
+            },
+        )?;
         Ok(blocks)
     }
 

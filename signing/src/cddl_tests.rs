@@ -1,1 +1,220 @@
 //! What is encoded, checked against `bundle.cddl` by a library that knows nothing of ours.
+
+use zeroize::Zeroizing;
+
+use crate::block::{Bitmap, Column, Encoder, LinkTokens, PLAIN_BYTES_MAX, PatientTable, Values};
+use crate::bundle::{
+    BlockRef, BundleHeader, ColumnInfo, ColumnKind, Counts, EvidenceCount, ModuleRef, OutputInfo, TokenInfo,
+    TokenScheme,
+};
+use crate::cbor::Writer;
+use crate::digest::Digest;
+use crate::enrolment::EnrolmentRequest;
+use crate::envelope::{Message, sign};
+use crate::ids::{BundleId, Name};
+use crate::keys::SigningKey;
+use crate::receipt::Receipt;
+
+const CDDL: &str = include_str!("../bundle.cddl");
+
+/// Whether bytes are what a rule of `bundle.cddl` says. The library validates against the first rule of a document.
+fn validates(rule: &str, bytes: &[u8]) -> Result<(), String> {
+    let document = format!("root = {rule}\n{CDDL}");
+    cddl::validate_cbor_from_slice(&document, bytes, None).map_err(|error| error.to_string())
+}
+
+pub(crate) fn site_key() -> SigningKey {
+    SigningKey::from_seed(&Zeroizing::new([1; 32]))
+}
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn columns() -> Vec<ColumnInfo> {
+    let info = |column, kind| ColumnInfo { name: name(column), kind };
+    vec![
+        info("patient", ColumnKind::Patient),
+        info("date", ColumnKind::Date),
+        info("code", ColumnKind::Code),
+        info("value", ColumnKind::Number { decimals: 2 }),
+        info("kind", ColumnKind::Category { categories: vec![name("result"), name("finding")] }),
+    ]
+}
+
+/// A token table, a dictionary and rows: each its plain bytes and the block.
+fn blocks() -> [(Vec<u8>, Vec<u8>); 3] {
+    let mut missing = Bitmap::none(2);
+    missing.set(1);
+    let table = PatientTable {
+        tokens: vec![[1; 16], [2; 16]],
+        type_2: Bitmap::none(2),
+        links: vec![LinkTokens { tokens: vec![[3; 16], [0; 16]], missing: missing.clone() }],
+    };
+    let codes = [("snomed", "44054006"), ("loinc", "4548-4")];
+    let codes = codes.map(|(system, code)| (system.to_owned(), code.to_owned()));
+    let whole = |values| Column { values, missing: None };
+    let rows = [
+        whole(Values::Patients(vec![0, 1])),
+        whole(Values::Dates(vec![20_000, 20_300])),
+        whole(Values::Codes(vec![1, 0])),
+        Column { values: Values::Numbers(vec![48.5, 0.0]), missing: Some(missing) },
+        whole(Values::Categories(vec![0, 1])),
+    ];
+    let mut encoder = Encoder::new().unwrap();
+    [
+        encoder.patients(&table).unwrap(),
+        encoder.codes(&codes).unwrap(),
+        encoder.rows(&columns(), &rows).unwrap(),
+    ]
+    .map(|block| (zstd::bulk::decompress(&block, PLAIN_BYTES_MAX).unwrap(), block))
+}
+
+/// The bytes of a block that [`sample_header`] names.
+pub(crate) fn block_bytes(named: &BlockRef) -> Vec<u8> {
+    let found = blocks().into_iter().find(|(_, block)| Digest::of(block) == named.digest);
+    found.unwrap().1
+}
+
+/// A header with something in every field that can be empty.
+pub(crate) fn sample_header() -> BundleHeader {
+    let digest = |text: &str| Digest::of(text.as_bytes());
+    let [patients, codes, rows] = blocks().map(|(_, block)| BlockRef {
+        digest: Digest::of(&block),
+        bytes: block.len() as u64,
+        rows: 2,
+    });
+    BundleHeader {
+        site: "A81001".parse().unwrap(),
+        sequence: 2,
+        previous: Some(BundleId(digest("previous"))),
+        module: ModuleRef {
+            id: name("gp-monthly"),
+            version: semver::Version::new(1, 0, 0),
+            manifest: digest("manifest"),
+            component: digest("component"),
+        },
+        policy: digest("policy"),
+        sensitive: digest("sensitive"),
+        mapping: digest("mapping"),
+        cohorts: Some(digest("cohorts")),
+        purpose: name("care-planning"),
+        tokens: TokenInfo { scheme: TokenScheme::SealedKey, epoch: 1, links: vec!["nhs-number".to_owned()] },
+        period: "2026-10".parse().unwrap(),
+        snapshot_at_s: 1_793_500_000,
+        agent_version: "0.1.0".to_owned(),
+        fuel: 12_345,
+        counts: Counts {
+            patients: 2,
+            evidence: vec![EvidenceCount {
+                system: "snomed".to_owned(),
+                code: "827241000000103".to_owned(),
+                rows: 1,
+            }],
+            ..Counts::default()
+        },
+        outputs: vec![OutputInfo {
+            name: name("events"),
+            aggregate: false,
+            columns: columns(),
+            blocks: vec![rows],
+        }],
+        patients: vec![patients],
+        codes: vec![codes],
+        encryption: None,
+        supersedes: Some(BundleId(digest("earlier"))),
+    }
+}
+
+fn receipt() -> Receipt {
+    Receipt {
+        bundle: BundleId(Digest::of(b"bundle")),
+        site: "A81001".parse().unwrap(),
+        sequence: 2,
+        accepted_at_s: 1_793_500_060,
+        bytes: 123,
+    }
+}
+
+fn request() -> EnrolmentRequest {
+    let site = "A81001".parse().unwrap();
+    EnrolmentRequest { site, public_key: site_key().public(), secret: [7; 32] }
+}
+
+#[test]
+fn what_is_signed_is_as_described() {
+    let key = site_key();
+    validates("signed-bundle", &sign(&sample_header(), &key)).unwrap();
+    validates("signed-receipt", &sign(&receipt(), &key)).unwrap();
+    validates("signed-enrolment", &sign(&request(), &key)).unwrap();
+    validates("bundle-header", &sample_header().encode()).unwrap();
+    let first = BundleHeader {
+        sequence: 1,
+        previous: None,
+        cohorts: None,
+        supersedes: None,
+        outputs: Vec::new(),
+        patients: Vec::new(),
+        codes: Vec::new(),
+        ..sample_header()
+    };
+    validates("bundle-header", &first.encode()).unwrap();
+}
+
+#[test]
+fn blocks_are_as_described() {
+    let [patients, codes, rows] = blocks().map(|(plain, _)| plain);
+    validates("patients-block", &patients).unwrap();
+    validates("codes-block", &codes).unwrap();
+    validates("rows-block", &rows).unwrap();
+    assert!(validates("rows-block", &patients).is_err());
+    assert!(validates("codes-block", &rows).is_err());
+}
+
+/// Each of these is wrong in one place; the description must see it, or it describes nothing.
+#[test]
+fn what_is_wrong_is_not_as_described() {
+    let key = site_key();
+    assert!(validates("signed-receipt", &sign(&sample_header(), &key)).is_err(), "another role");
+    assert!(validates("signed-bundle", &sign(&receipt(), &key)).is_err(), "another role");
+    let mut signed = sign(&receipt(), &key);
+    signed.truncate(signed.len() - 1);
+    assert!(validates("signed-receipt", &signed).is_err(), "cut");
+
+    let wrong = |change: &dyn Fn(&mut BundleHeader)| {
+        let mut header = sample_header();
+        change(&mut header);
+        validates("bundle-header", &header.encode()).is_err()
+    };
+    assert!(!wrong(&|_| {}));
+    assert!(wrong(&|header| header.sequence = 0), "sequence");
+    assert!(wrong(&|header| header.agent_version = String::new()), "agent version");
+    assert!(wrong(&|header| header.tokens.links = vec!["x".repeat(41)]), "link");
+    assert!(wrong(&|header| header.patients[0].bytes = 0), "block size");
+    assert!(wrong(&|header| header.outputs[0].blocks[0].rows = 65_537), "block rows");
+    let decimals = |header: &mut BundleHeader| {
+        header.outputs[0].columns[3].kind = ColumnKind::Number { decimals: 7 };
+    };
+    assert!(wrong(&decimals), "decimals");
+
+    let record = |fields: &[&dyn Fn(&mut Writer)]| {
+        let mut writer = Writer::new();
+        writer.map(fields.len());
+        for (key, field) in (1..).zip(fields) {
+            writer.unsigned(key);
+            field(&mut writer);
+        }
+        writer.into_bytes()
+    };
+    let enrolment = |site: &'static str, secret: &'static [u8]| {
+        record(&[&|w| w.unsigned(1), &|w| w.text(site), &|w| w.bytes(&[1; 32]), &|w| w.bytes(secret)])
+    };
+    validates("enrolment-request", &enrolment("A81001", &[7; 32])).unwrap();
+    // The library looks for a `.regexp` anywhere in the text, where RFC 8610 means the whole text.
+    assert!(validates("enrolment-request", &enrolment("a8-1", &[7; 32])).is_err(), "site");
+    assert!(validates("enrolment-request", &enrolment("A81001", &[7; 31])).is_err(), "short secret");
+    let future = record(&[&|w| w.unsigned(2), &|w| w.text("A81001"), &|w| w.bytes(&[1; 32]), &|w| {
+        w.bytes(&[7; 32]);
+    }]);
+    assert!(validates("enrolment-request", &future).is_err(), "another version");
+}

@@ -208,7 +208,7 @@ impl Database {
         while let Some(row) = rows.next()? {
             let site: SiteId =
                 row.get::<_, String>(0)?.parse().map_err(|_| DatabaseError::Damaged("site"))?;
-            let (expected, highest, missing) = gaps(&connection, &site)?;
+            let Gaps { expected, highest, missing } = gaps(&connection, &site)?;
             sites.push(SiteRow {
                 revoked: row.get(1)?,
                 keys: unsigned(row.get(2)?),
@@ -281,8 +281,9 @@ fn insert_pending(transaction: &Transaction<'_>, header: &Verified<BundleHeader>
             now_s,
             message.supersedes.map(|id| *id.0.as_bytes()),
         ])?;
-    let mut insert = transaction
-        .prepare_cached("INSERT INTO bundle_block (bundle, position, digest, bytes) VALUES (?1, ?2, ?3, ?4)")?;
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO bundle_block (bundle, position, digest, bytes) VALUES (?1, ?2, ?3, ?4)",
+    )?;
     for (position, block) in (0_i64..).zip(message.blocks()) {
         insert.execute(params![id.0.as_bytes(), position, block.digest.as_bytes(), signed(block.bytes)])?;
     }
@@ -343,7 +344,9 @@ fn record_incident(
 
 fn acceptance_of(connection: &Connection, id: BundleId) -> Result<Option<Acceptance>> {
     let found = connection
-        .prepare_cached("SELECT receipt, accepted_at_s FROM bundle WHERE id = ?1 AND accepted_at_s IS NOT NULL")?
+        .prepare_cached(
+            "SELECT receipt, accepted_at_s FROM bundle WHERE id = ?1 AND accepted_at_s IS NOT NULL",
+        )?
         .query_row([id.0.as_bytes()], |row| {
             Ok(Acceptance { receipt: row.get(0)?, accepted_at_s: row.get(1)? })
         })
@@ -351,7 +354,8 @@ fn acceptance_of(connection: &Connection, id: BundleId) -> Result<Option<Accepta
     Ok(found)
 }
 
-const BUNDLE_COLUMNS: &str = "SELECT id, site, sequence, module, module_version, period, rows, bytes, received_at_s,
+const BUNDLE_COLUMNS: &str =
+    "SELECT id, site, sequence, module, module_version, period, rows, bytes, received_at_s,
     accepted_at_s, superseded_by FROM bundle";
 
 fn bundle_row(row: &Row<'_>) -> Result<BundleRow> {
@@ -370,8 +374,14 @@ fn bundle_row(row: &Row<'_>) -> Result<BundleRow> {
     })
 }
 
-/// The sequence number that is expected next, the highest accepted, and what is missing between.
-fn gaps(connection: &Connection, site: &SiteId) -> Result<(u64, u64, Vec<(u64, u64)>)> {
+/// What is missing of a chain; see [`SiteRow`].
+struct Gaps {
+    expected: u64,
+    highest: u64,
+    missing: Vec<(u64, u64)>,
+}
+
+fn gaps(connection: &Connection, site: &SiteId) -> Result<Gaps> {
     let mut statement = connection.prepare_cached(
         "SELECT sequence FROM bundle WHERE site = ?1 AND accepted_at_s IS NOT NULL ORDER BY sequence",
     )?;
@@ -385,7 +395,7 @@ fn gaps(connection: &Connection, site: &SiteId) -> Result<(u64, u64, Vec<(u64, u
         highest = sequence;
     }
     let expected = missing.first().map_or(highest + 1, |(from, _)| *from);
-    Ok((expected, highest, missing))
+    Ok(Gaps { expected, highest, missing })
 }
 
 fn incidents(connection: &Connection, site: &SiteId) -> Result<Vec<Incident>> {

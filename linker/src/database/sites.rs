@@ -114,8 +114,7 @@ impl Database {
                 "UPDATE site_key SET revoked_at_s = ?2 WHERE site = ?1 AND revoked_at_s IS NULL",
                 params![site.as_str(), now_s],
             )?;
-            transaction
-                .execute("DELETE FROM token WHERE site = ?1 AND used_by IS NULL", [site.as_str()])?;
+            transaction.execute("DELETE FROM token WHERE site = ?1 AND used_by IS NULL", [site.as_str()])?;
             Ok(())
         })
     }
