@@ -1,6 +1,7 @@
 //! The linker as a site meets it: the real program, real sockets, real files.
 
 mod fixture;
+mod kill;
 
 use std::collections::BTreeSet;
 use std::fs;
