@@ -53,8 +53,6 @@ impl Default for Limits {
 impl Limits {
     /// The largest header or enrolment request, bytes; the format's.
     pub const HEADER_BYTES_MAX: usize = ENVELOPE_BYTES_MAX;
-    /// The largest block, bytes; the format's.
-    pub const BLOCK_BYTES_MAX: u64 = BLOCK_BYTES_MAX;
 
     pub(crate) fn wait(&self) -> Duration {
         Duration::from_secs(self.wait_s)
@@ -70,6 +68,9 @@ pub const READ_BUFFER_BYTES: usize = 128 << 10;
 
 /// What of a block is written in one go, bytes. (An S3 store wants at least 5 MiB for all parts but the last.)
 pub const PART_BYTES: usize = 1 << 20;
+
+/// What is read and dropped of a refused body, so that its sender gets to read the answer; who sends more is cut off.
+pub const DRAIN_BYTES_MAX: u64 = 4 * BLOCK_BYTES_MAX;
 
 /// How long an enrolment token can be used.
 pub const TOKEN_LIFE_S: i64 = 14 * 24 * 3600;

@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::failpoint;
 use crate::intake::{Intake, blocking};
-use crate::limits::{Limits, PART_BYTES};
+use crate::limits::{DRAIN_BYTES_MAX, Limits, PART_BYTES};
 use crate::problem::Problem;
 use crate::reason::Reason;
 use crate::store::BlockUpload;
@@ -122,10 +122,10 @@ pub(crate) async fn receive_whole(
     Ok(whole.into())
 }
 
-/// Reads and drops what is left of a refused body, within the format's limit: a sender that is still writing would
-/// otherwise see a broken connection and not the answer.
+/// Reads and drops what is left of a refused body, within a limit: a sender that is still writing would otherwise see a broken
+/// connection and not the answer.
 pub(crate) async fn drain(body: &mut Body, limits: &Limits) {
-    let mut left = Limits::BLOCK_BYTES_MAX;
+    let mut left = DRAIN_BYTES_MAX;
     while let Ok(Some(data)) = next_data(body, limits).await {
         match left.checked_sub(data.len() as u64) {
             Some(rest) => left = rest,

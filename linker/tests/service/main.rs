@@ -1,6 +1,9 @@
 //! The linker as a site meets it: the real program, real sockets, real files.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod fixture;
+mod full_disk;
 mod kill;
 
 use std::collections::BTreeSet;
