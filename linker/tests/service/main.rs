@@ -51,7 +51,7 @@ fn a_bundle_is_taken_in_once_however_often_it_is_sent() {
 
 #[test]
 fn of_many_that_send_at_once_all_get_the_same_receipt() {
-    let linker = Linker::start();
+    let mut linker = Linker::start();
     let site = linker.enrol("A81001", 1);
     let bundle = site.bundle(1, None, &[&[1; 100_000], &[2; 3_000_000]]);
     let rival = site.bundle(1, None, &[b"rival"]);
@@ -67,6 +67,8 @@ fn of_many_that_send_at_once_all_get_the_same_receipt() {
         senders.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
     });
     assert!(receipts.iter().all(|receipt| *receipt == receipts[0]));
+    // Until then the last of the eight may still be replacing a block by itself.
+    linker.restart();
     assert_eq!(names_in(&linker.objects().join("blocks")), 2);
 }
 
