@@ -210,8 +210,10 @@ impl Agent {
     /// What is published now; what was published when the registry last answered, where it does not answer.
     fn registry(&self, now: Now) -> Result<Registry, AgentError> {
         let source: RegistrySource = self.config.registry.location.parse()?;
-        let root = std::fs::read(&self.config.registry.root).map_err(at("read", &self.config.registry.root))?;
-        let trust = Trust::open(&source, &root, &self.config.state_dir.join("trust"), TrustLimits::default())?;
+        let root =
+            std::fs::read(&self.config.registry.root).map_err(at("read", &self.config.registry.root))?;
+        let trust =
+            Trust::open(&source, &root, &self.config.state_dir.join("trust"), TrustLimits::default())?;
         match trust.refresh(now.at) {
             Ok(registry) => Ok(registry),
             Err(error) if error.leaves_last_known() => match trust.last_known()? {

@@ -119,10 +119,8 @@ impl Checker {
             return Err(wrong(Breach::BatchRows));
         }
         let rows_max = manifest.limits.output_rows;
-        self.rows_left = self
-            .rows_left
-            .checked_sub(emitted.rows.into())
-            .ok_or_else(|| wrong(Breach::Rows(rows_max)))?;
+        self.rows_left =
+            self.rows_left.checked_sub(emitted.rows.into()).ok_or_else(|| wrong(Breach::Rows(rows_max)))?;
         let rows = emitted.rows;
         let mut columns = Vec::with_capacity(emitted.columns.len());
         for (column, declared) in emitted.columns.into_iter().zip(&declared.columns) {

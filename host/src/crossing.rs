@@ -12,9 +12,12 @@ use rusqlite::types::ValueRef;
 
 use crate::dictionary::{Dictionary, Standing};
 use crate::identity::{Lookup, Patients};
-use crate::order::{Cells, Chunk, Collected, Collector, MISSING_CATEGORY, MISSING_CODE, MISSING_DATE, OrderError};
+use crate::order::{
+    Cells, Chunk, Collected, Collector, MISSING_CATEGORY, MISSING_CODE, MISSING_DATE, OrderError,
+};
 use crate::source::{
-    CategoryReader, CellError, CodeReader, DateReader, Select, Snapshot, Place, SourceError, Window, number, text,
+    CategoryReader, CellError, CodeReader, DateReader, Place, Select, Snapshot, SourceError, Window, number,
+    text,
 };
 
 /// An input cannot be read.
@@ -264,35 +267,38 @@ impl Crossing<'_> {
                 Reader::Number { missing } => {
                     get(column.at).and_then(|value| number(value, missing)).map_err(wrong)?.map(Cell::Number)
                 }
-                Reader::Category(reader) => {
-                    get(column.at).and_then(|value| reader.category(value)).map_err(wrong)?.map(Cell::Category)
-                }
+                Reader::Category(reader) => get(column.at)
+                    .and_then(|value| reader.category(value))
+                    .map_err(wrong)?
+                    .map(Cell::Category),
                 Reader::Episode => {
                     let value = get(column.at).and_then(|value| text(value, &mut buffer, "an episode's id"));
                     value.map_err(wrong)?.map(|id| Cell::Number(self.patients.episode(handle, id)))
                 }
-                Reader::Code { reader, filter } => match code(reader, column.at, row, dictionary).map_err(wrong)? {
-                    None => None,
-                    Some(number) => {
-                        let code = dictionary.code(number);
-                        match code.standing {
-                            // An odd unit or area says nothing about the patient that its absence would not.
-                            Standing::Malformed if !column.required => None,
-                            Standing::Malformed => {
-                                counts.malformed += 1;
-                                return Ok(Outcome::Dropped);
+                Reader::Code { reader, filter } => {
+                    match code(reader, column.at, row, dictionary).map_err(wrong)? {
+                        None => None,
+                        Some(number) => {
+                            let code = dictionary.code(number);
+                            match code.standing {
+                                // An odd unit or area says nothing about the patient that its absence would not.
+                                Standing::Malformed if !column.required => None,
+                                Standing::Malformed => {
+                                    counts.malformed += 1;
+                                    return Ok(Outcome::Dropped);
+                                }
+                                Standing::Sensitive => {
+                                    counts.sensitive += 1;
+                                    return Ok(Outcome::Dropped);
+                                }
+                                Standing::Plain if *filter != 0 && code.codelists & filter == 0 => {
+                                    return Ok(Outcome::Dropped);
+                                }
+                                Standing::Plain => Some(Cell::Code(number)),
                             }
-                            Standing::Sensitive => {
-                                counts.sensitive += 1;
-                                return Ok(Outcome::Dropped);
-                            }
-                            Standing::Plain if *filter != 0 && code.codelists & filter == 0 => {
-                                return Ok(Outcome::Dropped);
-                            }
-                            Standing::Plain => Some(Cell::Code(number)),
                         }
                     }
-                },
+                }
             };
             match cell {
                 Some(cell) => cells.push(cell),

@@ -163,8 +163,9 @@ impl Dictionary {
         let key = (self.systems[usize::from(system)].clone(), text);
         let standing = if self.sensitive.contains(&key) { Standing::Sensitive } else { Standing::Plain };
         let codelists = self.codelists.iter().enumerate();
-        let codelists =
-            codelists.filter(|(_, list)| list.contains(&key)).fold(0, |bits, (position, _)| bits | 1 << position);
+        let codelists = codelists
+            .filter(|(_, list)| list.contains(&key))
+            .fold(0, |bits, (position, _)| bits | 1 << position);
         let number = codes.len() as u32;
         codes.push(Code { system, text: key.1.into_boxed_str(), codelists, standing });
         normal.insert_unique(hash, number, |&number| {

@@ -45,7 +45,8 @@ pub(crate) fn read(
         let at = |column| place.column(column);
         let get = |place: usize| row.get_ref(place).map_err(|_| CellError::Missing);
         let (mut id_buffer, mut code_buffer) = (itoa::Buffer::new(), itoa::Buffer::new());
-        let raw = get(code_at).and_then(|value| text(value, &mut code_buffer, "a code")).map_err(at("code"))?;
+        let raw =
+            get(code_at).and_then(|value| text(value, &mut code_buffer, "a code")).map_err(at("code"))?;
         // A row without a code, or with a local one, is evidence of nothing.
         let Some(raw) = raw.filter(|raw| !codes.is_missing(raw)) else {
             book.add_other();
@@ -58,7 +59,8 @@ pub(crate) fn read(
         }
         let (system, normal) = (usize::from(dictionary.code(code).system), &dictionary.code(code).text);
         let system = &dictionary.systems()[system];
-        let is_known = *known[code as usize].get_or_insert_with(|| code != MALFORMED && book.knows(system, normal));
+        let is_known =
+            *known[code as usize].get_or_insert_with(|| code != MALFORMED && book.knows(system, normal));
         if !is_known {
             book.add_other();
             return Ok(());

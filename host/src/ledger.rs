@@ -116,7 +116,13 @@ impl Ledger {
     /// Opens and verifies the ledger; makes an empty one where there is none.
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
         let mut options = OpenOptions::new();
-        let mut file = options.read(true).write(true).create(true).truncate(false).open(path).map_err(at("open", path))?;
+        let mut file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(at("open", path))?;
         let length = file.metadata().map_err(at("open", path))?.len();
         if length > LEDGER_BYTES_MAX {
             return Err(LedgerError::TooLarge { path: path.to_owned() });
@@ -129,7 +135,8 @@ impl Ledger {
         for (number, line) in text[..whole].split_inclusive(|&byte| byte == b'\n').enumerate() {
             let entry: Option<Entry> = serde_json::from_slice(line).ok();
             let entry = entry.filter(|entry| entry.previous == last);
-            entries.push(entry.ok_or_else(|| LedgerError::Broken { path: path.to_owned(), line: number + 1 })?);
+            entries
+                .push(entry.ok_or_else(|| LedgerError::Broken { path: path.to_owned(), line: number + 1 })?);
             last = Digest::of(line);
         }
         if whole < text.len() {
@@ -143,7 +150,8 @@ impl Ledger {
     /// Writes an entry; it is on stable storage when this returns.
     pub fn append(&mut self, at_time: Timestamp, event: Event) -> Result<(), LedgerError> {
         let entry = Entry { previous: self.last, at: at_time, event };
-        let mut line = serde_json::to_vec(&entry).map_err(std::io::Error::from).map_err(at("write", &self.path))?;
+        let mut line =
+            serde_json::to_vec(&entry).map_err(std::io::Error::from).map_err(at("write", &self.path))?;
         line.push(b'\n');
         let start = self.file.stream_position().map_err(at("write", &self.path))?;
         if let Err(error) = self.file.write_all(&line).and_then(|()| self.file.sync_all()) {

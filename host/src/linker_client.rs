@@ -124,7 +124,8 @@ impl LinkerClient {
             }
             StatusCode::ACCEPTED => {
                 let missing: Missing = json(&body(response)?)?;
-                let digests = missing.missing.iter().map(|hex| Digest::from_hex(hex)).collect::<Result<_, _>>();
+                let digests =
+                    missing.missing.iter().map(|hex| Digest::from_hex(hex)).collect::<Result<_, _>>();
                 let digests = digests.map_err(|error| LinkerError::Unreachable(error.to_string()))?;
                 Ok(HeaderAnswer::Missing(digests))
             }
@@ -145,8 +146,12 @@ impl LinkerClient {
 
     /// Sends an enrolment request.
     pub fn enrol(&self, request: Vec<u8>) -> Result<Enrolled, LinkerError> {
-        let response =
-            self.http.post(format!("{}/v1/enrolments", self.url)).body(request).send().map_err(unreachable)?;
+        let response = self
+            .http
+            .post(format!("{}/v1/enrolments", self.url))
+            .body(request)
+            .send()
+            .map_err(unreachable)?;
         if !response.status().is_success() {
             return Err(refusal(response));
         }

@@ -95,7 +95,10 @@ impl<'a> EvidenceBook<'a> {
                     Some(shape) => normalise_code(shape, &code.code),
                     None => code.code.clone(),
                 };
-                meanings.insert((code.system.to_string(), text), Meaning { type_2, dissent, honoured, entries: 0 });
+                meanings.insert(
+                    (code.system.to_string(), text),
+                    Meaning { type_2, dissent, honoured, entries: 0 },
+                );
             }
         };
         add(&policy.type_1, false);
@@ -154,7 +157,8 @@ impl<'a> EvidenceBook<'a> {
             return Err(NoEvidence);
         }
         let evidence = self.meanings.into_iter().filter(|(_, meaning)| meaning.entries > 0);
-        let evidence = evidence.map(|((system, code), meaning)| EvidenceCount { system, code, rows: meaning.entries });
+        let evidence =
+            evidence.map(|((system, code), meaning)| EvidenceCount { system, code, rows: meaning.entries });
         let evidence = evidence.collect();
         let decided = self.patients.into_iter().map(|(local_id, [type_1, type_2])| {
             (local_id, Objection { type_1: type_1.objects(), type_2: type_2.objects() })

@@ -149,8 +149,7 @@ impl Chunk {
     }
 
     fn sorted(self) -> Self {
-        let mut order: Vec<(u64, u32)> =
-            (0..self.rows()).map(|row| (self.key(row), row as u32)).collect();
+        let mut order: Vec<(u64, u32)> = (0..self.rows()).map(|row| (self.key(row), row as u32)).collect();
         order.sort_unstable();
         Self { columns: self.columns.iter().map(|cells| cells.permuted(&order)).collect() }
     }
@@ -199,7 +198,8 @@ impl<'a> Collector<'a> {
     }
 
     fn keep(&mut self) -> Result<(), OrderError> {
-        let empty = Chunk { columns: self.filling.columns.iter().map(|cells| cells.same_kind(CHUNK_ROWS)).collect() };
+        let empty =
+            Chunk { columns: self.filling.columns.iter().map(|cells| cells.same_kind(CHUNK_ROWS)).collect() };
         let mut full = std::mem::replace(&mut self.filling, empty);
         full.columns.iter_mut().for_each(|cells| each_kind!(cells, values => values.shrink_to_fit()));
         let bytes = full.bytes();

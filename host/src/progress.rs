@@ -25,7 +25,8 @@ impl Progress {
     pub(crate) fn start(&self, module: &Name, periods: usize) -> ProgressBar {
         let bar = if self.shown {
             let template = "{prefix} {bar:24} {pos}/{len} months, {msg} rows read ({elapsed})";
-            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            let style =
+                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
             indicatif::ProgressBar::new(periods as u64).with_style(style).with_prefix(module.to_string())
         } else {
             indicatif::ProgressBar::hidden()

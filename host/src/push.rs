@@ -68,9 +68,10 @@ impl Push<'_> {
             // 1. The receipt is stored, 2. entered, and 3. only then is the bundle removed.
             outbox.store_receipt(&bundle, &receipt, &bytes)?;
             let id = bundle.id().to_string();
-            let entered = ledger.entries().iter().any(
-                |entry| matches!(&entry.event, Event::Acknowledged { bundle, .. } if *bundle == id),
-            );
+            let entered = ledger
+                .entries()
+                .iter()
+                .any(|entry| matches!(&entry.event, Event::Acknowledged { bundle, .. } if *bundle == id));
             if !entered {
                 let sequence = bundle.header().sequence;
                 ledger.append(at, Event::Acknowledged { bundle: id, sequence, receipt: receipt.digest() })?;
@@ -90,7 +91,9 @@ impl Push<'_> {
         let mut pause = PAUSE_FIRST;
         loop {
             match self.once(bundle) {
-                Err(PushError::Linker(error)) if error.is_passing() && started.elapsed() + pause < self.give_up => {
+                Err(PushError::Linker(error))
+                    if error.is_passing() && started.elapsed() + pause < self.give_up =>
+                {
                     tracing::info!(bundle = %bundle.id(), "trying again: {error}");
                     std::thread::sleep(jittered(pause));
                     pause = (pause * 2).min(PAUSE_MAX);

@@ -25,7 +25,9 @@ use crate::crossing::{Crossing, CrossingError, day};
 use crate::dictionary::Dictionary;
 use crate::evidence;
 use crate::failpoint::failpoint;
-use crate::guest::{GuestEngine, GuestError, HostLimits, InputMessage, Inputs, NewCode, ReadInput, ReadyModule, RunState};
+use crate::guest::{
+    GuestEngine, GuestError, HostLimits, InputMessage, Inputs, NewCode, ReadInput, ReadyModule, RunState,
+};
 use crate::identity::{IdentityError, IdentityRules, Patients, TokenKey};
 use crate::ledger::{Event, Ledger, LedgerError};
 use crate::objections::NoEvidence;
@@ -245,7 +247,9 @@ impl<'a> Run<'a> {
             let (Some(table), Some(column)) = (self.manifest.table_of(input), input.window_column()) else {
                 continue;
             };
-            let Some(select) = Select::earliest(self.signed.mapping.value(), table, column)? else { continue };
+            let Some(select) = Select::earliest(self.signed.mapping.value(), table, column)? else {
+                continue;
+            };
             let found = snapshot.earliest(&select)?;
             earliest = match (earliest, found.map(Period::of)) {
                 (Some(before), Some(found)) => Some(before.min(found)),
@@ -298,7 +302,8 @@ impl<'a> Run<'a> {
             let sealer = Sealer::new(&self.manifest, Arc::clone(&self.patients), begin()?)?;
             let checker = Checker::new(Arc::clone(&self.manifest), self.patients.handles(), last);
             let limits = HostLimits::default();
-            let state = RunState::new(Arc::clone(&self.manifest), inputs, sealer, checker, (first, last), limits);
+            let state =
+                RunState::new(Arc::clone(&self.manifest), inputs, sealer, checker, (first, last), limits);
             // run and check: every batch that the module writes is checked before it is sealed
             let mut done = self.module.run(self.site.engine, state)?;
             failpoint("run.guest-finished");

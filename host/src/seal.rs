@@ -180,7 +180,8 @@ impl Sealer {
 
     fn write_block(&mut self, output: usize, rows: usize) -> Result<(), SealError> {
         let output = &mut self.outputs[output];
-        let columns: Vec<Column> = output.waiting.iter_mut().map(|column| split_front(column, rows)).collect();
+        let columns: Vec<Column> =
+            output.waiting.iter_mut().map(|column| split_front(column, rows)).collect();
         output.rows -= rows;
         let bytes = self.encoder.rows(&output.info.columns, &columns)?;
         output.info.blocks.push(self.store.put(bytes, rows)?);
@@ -245,7 +246,9 @@ fn empty(declared: &OutputType) -> Column {
 fn append(to: &mut Column, from: Column) {
     let (before, added) = (to.values.len(), from.values.len());
     match (&mut to.values, from.values) {
-        (Values::Patients(to), Values::Patients(from)) | (Values::Codes(to), Values::Codes(from)) => to.extend(from),
+        (Values::Patients(to), Values::Patients(from)) | (Values::Codes(to), Values::Codes(from)) => {
+            to.extend(from)
+        }
         (Values::Dates(to), Values::Dates(from)) => to.extend(from),
         (Values::Numbers(to), Values::Numbers(from)) => to.extend(from),
         (Values::Categories(to), Values::Categories(from)) => to.extend(from),

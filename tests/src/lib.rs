@@ -1,1 +1,21 @@
-//! The harness of the end-to-end tests.
+//! The harness: a whole Lockgate on one machine, made of the real binaries, real files and real sockets.
+//!
+//! A [`Stage`] is a temporary folder with a registry and a linker; [`Stage::site`] adds sites to it. The end-to-end tests,
+//! `cargo xtask demo` and `cargo xtask bench` are written against it, so that what is shown is what is tested.
+
+pub mod binaries;
+pub mod command;
+pub mod linker;
+pub mod registry;
+pub mod site;
+pub mod stage;
+
+pub use binaries::Binaries;
+pub use command::Finished;
+pub use linker::Linker;
+pub use registry::Registry;
+pub use site::{Site, SiteOptions};
+pub use stage::Stage;
+
+/// The day that the examples are made for: the last complete month is October 2026.
+pub const AS_OF: &str = "2026-11-01";

@@ -154,7 +154,9 @@ impl Cli {
                 show::preview(&agent.preview(module, *period, now)?, *rows, self.json)?;
             }
             Command::Outbox => show::outbox(&self.open(config, now)?, self.json)?,
-            Command::History { module } => show::history(&self.open(config, now)?, module.as_ref(), self.json)?,
+            Command::History { module } => {
+                show::history(&self.open(config, now)?, module.as_ref(), self.json)?
+            }
             Command::Push => return self.push(&mut self.open(config, now)?, now),
             Command::Run { module, no_push } => {
                 let mut agent = self.open(config, now)?;

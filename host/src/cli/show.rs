@@ -81,7 +81,9 @@ pub(super) fn run(outcomes: &[ModuleOutcome], receipts: &[Receipt], as_json: boo
             json!({ "id": receipt.bundle.to_string(), "sequence": receipt.sequence, "bytes": receipt.bytes })
         });
         let modules: Vec<_> = modules.collect();
-        return print(&json!({ "modules": modules, "acknowledged": acknowledged.collect::<Vec<_>>() }).to_string());
+        return print(
+            &json!({ "modules": modules, "acknowledged": acknowledged.collect::<Vec<_>>() }).to_string(),
+        );
     }
     for outcome in outcomes {
         match &outcome.result {
@@ -139,8 +141,9 @@ pub(super) fn history(agent: &Agent, module: Option<&Name>, as_json: bool) -> an
         _ => None,
     };
     let entries = agent.ledger.entries().iter();
-    let entries: Vec<_> =
-        entries.filter(|entry| module.is_none_or(|wanted| about(&entry.event).as_ref() == Some(wanted))).collect();
+    let entries: Vec<_> = entries
+        .filter(|entry| module.is_none_or(|wanted| about(&entry.event).as_ref() == Some(wanted)))
+        .collect();
     if as_json {
         return print(&serde_json::to_string(&json!({ "entries": entries }))?);
     }
@@ -148,7 +151,15 @@ pub(super) fn history(agent: &Agent, module: Option<&Name>, as_json: bool) -> an
     for entry in &entries {
         let when = entry.at.to_string();
         let row = match &entry.event {
-            Event::Enrolled { key } => [when, "enrolled".into(), String::new(), String::new(), String::new(), String::new(), key[..12].to_owned()],
+            Event::Enrolled { key } => [
+                when,
+                "enrolled".into(),
+                String::new(),
+                String::new(),
+                String::new(),
+                String::new(),
+                key[..12].to_owned(),
+            ],
             Event::Sealed { bundle, sequence, module, period, rows, .. } => [
                 when,
                 "sealed".into(),
@@ -167,9 +178,15 @@ pub(super) fn history(agent: &Agent, module: Option<&Name>, as_json: bool) -> an
                 String::new(),
                 bundle[..12].to_owned(),
             ],
-            Event::Failed { module, why, .. } => {
-                [when, "failed".into(), String::new(), module.to_string(), String::new(), String::new(), why.clone()]
-            }
+            Event::Failed { module, why, .. } => [
+                when,
+                "failed".into(),
+                String::new(),
+                module.to_string(),
+                String::new(),
+                String::new(),
+                why.clone(),
+            ],
         };
         lines.add_row(row);
     }
@@ -196,9 +213,21 @@ pub(super) fn preview(shown: &PreviewedBundle, rows_max: usize, as_json: bool) -
     let counts = &header.counts;
     print(&format!(
         "{} {} would send {} rows ({} bytes) for {}.\n{} patients; withheld: {} by Type 1 objection, {} marked sensitive, {} test patients; {} carry the Type 2 flag.\n{} rows read; left out: {} of withheld patients, {} sensitive, {} malformed, {} without a patient.",
-        header.module.id, header.module.version, header.rows(), header.bytes(), header.period,
-        counts.patients, counts.withheld_type_1, counts.withheld_sensitive, counts.test_patients, counts.flagged_type_2,
-        counts.rows_read, counts.rows_withheld, counts.rows_sensitive, counts.rows_malformed, counts.rows_without_patient,
+        header.module.id,
+        header.module.version,
+        header.rows(),
+        header.bytes(),
+        header.period,
+        counts.patients,
+        counts.withheld_type_1,
+        counts.withheld_sensitive,
+        counts.test_patients,
+        counts.flagged_type_2,
+        counts.rows_read,
+        counts.rows_withheld,
+        counts.rows_sensitive,
+        counts.rows_malformed,
+        counts.rows_without_patient,
     ))?;
     for (output, rows) in outputs {
         let mut lines = Table::new();
@@ -265,9 +294,10 @@ fn cell(
             .get(values[row] as usize)
             .map(|token| data_encoding::HEXLOWER.encode(&token[..6]) + "…")
             .unwrap_or_default(),
-        (Values::Codes(values), _) => {
-            codes.get(values[row] as usize).map(|(system, code)| format!("{system} {code}")).unwrap_or_default()
-        }
+        (Values::Codes(values), _) => codes
+            .get(values[row] as usize)
+            .map(|(system, code)| format!("{system} {code}"))
+            .unwrap_or_default(),
         (Values::Dates(values), _) => jiff::civil::date(1970, 1, 1)
             .checked_add(jiff::Span::new().days(values[row]))
             .map(|date| date.to_string())

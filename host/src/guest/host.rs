@@ -138,7 +138,11 @@ impl source::HostScan for RunState {
 }
 
 impl sink::Host for RunState {
-    fn write(&mut self, output: String, rows: columns::Batch) -> wasmtime::Result<Result<(), sink::SinkError>> {
+    fn write(
+        &mut self,
+        output: String,
+        rows: columns::Batch,
+    ) -> wasmtime::Result<Result<(), sink::SinkError>> {
         self.called()?;
         let position = self.module.outputs.keys().position(|name| name.as_str() == output);
         let position = position.ok_or_else(|| GuestError::Undeclared(printable(&output)))?;
@@ -241,4 +245,3 @@ fn unmark<T: Default>(values: &mut [T], is_missing: impl Fn(&T) -> bool) -> Opti
     }
     Some(missing.as_bytes().to_vec())
 }
-

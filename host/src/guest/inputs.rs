@@ -114,7 +114,8 @@ impl Inputs {
                 self.opened.insert(name.clone(), Arc::new(crossed.rows.sort()));
             }
         }
-        let sorted = self.opened.get(&name).cloned().ok_or_else(|| GuestError::Undeclared(name.to_string()))?;
+        let sorted =
+            self.opened.get(&name).cloned().ok_or_else(|| GuestError::Undeclared(name.to_string()))?;
         let merge = Merge::new(sorted).map_err(CrossingError::from)?;
         Ok((name, merge))
     }

@@ -21,7 +21,14 @@ pub struct HostLimits {
 
 impl Default for HostLimits {
     fn default() -> Self {
-        Self { stack_bytes: 512 << 10, table_elements: 20_000, instances: 32, scans: 16, calls: 200_000, log_lines: 1_000 }
+        Self {
+            stack_bytes: 512 << 10,
+            table_elements: 20_000,
+            instances: 32,
+            scans: 16,
+            calls: 200_000,
+            log_lines: 1_000,
+        }
     }
 }
 

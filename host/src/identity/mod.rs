@@ -152,9 +152,8 @@ impl Patients {
             let cell = |place: Option<usize>| {
                 place.map_or(Ok(rusqlite::types::ValueRef::Null), |place| row.get_ref(place))
             };
-            let fetch = |column: &'static str, place| {
-                cell(place).map_err(|_| CellError::Missing).map_err(at(column))
-            };
+            let fetch =
+                |column: &'static str, place| cell(place).map_err(|_| CellError::Missing).map_err(at(column));
             let mut buffers = [itoa::Buffer::new(), itoa::Buffer::new(), itoa::Buffer::new()];
             let [local_buffer, number_buffer, postcode_buffer] = &mut buffers;
             let local_id = text(fetch("patient", text_at(0))?, local_buffer, "a local id")
@@ -175,10 +174,11 @@ impl Patients {
             };
             let postcode = text(fetch("postcode", text_at(4))?, postcode_buffer, "a postcode")
                 .map_err(at("postcode"))?;
-            let [test, sensitive] = [("test", &flags[0]), ("sensitive", &flags[1])].map(|(column, flag)| match flag {
-                Some((reader, place)) => reader.flag(fetch(column, Some(*place))?).map_err(at(column)),
-                None => Ok(false),
-            });
+            let [test, sensitive] =
+                [("test", &flags[0]), ("sensitive", &flags[1])].map(|(column, flag)| match flag {
+                    Some((reader, place)) => reader.flag(fetch(column, Some(*place))?).map_err(at(column)),
+                    None => Ok(false),
+                });
             let (test, sensitive) = (test?, sensitive?);
             live_number |= number.is_some_and(|number| !number.is_test());
 
@@ -323,7 +323,11 @@ impl Patients {
             });
             LinkTokens { tokens: tokens.collect(), missing }
         });
-        PatientTable { tokens: persons().map(|person| person.token).collect(), type_2, links: links.collect() }
+        PatientTable {
+            tokens: persons().map(|person| person.token).collect(),
+            type_2,
+            links: links.collect(),
+        }
     }
 }
 

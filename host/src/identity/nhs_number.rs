@@ -34,7 +34,8 @@ impl NhsNumber {
 
 /// The modulus 11 check: weights 10 to 2; a remainder that would need the digit 10 is invalid; so are ten equal digits.
 fn checks(digits: &[u8; 10]) -> bool {
-    let sum: u32 = digits[..9].iter().zip((2..=10).rev()).map(|(digit, weight)| u32::from(digit - b'0') * weight).sum();
+    let sum: u32 =
+        digits[..9].iter().zip((2..=10).rev()).map(|(digit, weight)| u32::from(digit - b'0') * weight).sum();
     let check = (11 - sum % 11) % 11;
     check != 10 && check == u32::from(digits[9] - b'0') && digits.iter().any(|digit| digit != &digits[0])
 }
@@ -55,7 +56,9 @@ mod tests {
         for valid in ["9434765919", "943 476 5919", "943-476-5919", "4010232137", "9990000018"] {
             assert!(NhsNumber::parse(valid.as_bytes()).is_some(), "{valid}");
         }
-        for invalid in ["9434765918", "943476591", "94347659190", "0000000000", "1111111111", "943476591X", "", "９"] {
+        for invalid in
+            ["9434765918", "943476591", "94347659190", "0000000000", "1111111111", "943476591X", "", "９"]
+        {
             assert!(NhsNumber::parse(invalid.as_bytes()).is_none(), "{invalid}");
         }
         // 987 654 328?: the sum leaves 1, which would need the digit 10.

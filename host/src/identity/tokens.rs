@@ -132,7 +132,8 @@ impl TokenDomain {
 
     /// The link token of one kind; `None` where a part is missing.
     pub(crate) fn link(&self, kind: LinkKind, parts: &IdentityParts<'_>) -> Option<Token> {
-        let birth_date = parts.birth_date.filter(|date| date.year() >= EARLIEST_BIRTH_YEAR).map(|date| date.to_string());
+        let birth_date =
+            parts.birth_date.filter(|date| date.year() >= EARLIEST_BIRTH_YEAR).map(|date| date.to_string());
         let birth_date = birth_date.as_deref().map(str::as_bytes);
         let sex = parts.sex.as_bytes();
         let nhs_number = parts.nhs_number.as_ref().map(|number| number.digits().as_slice());
@@ -190,7 +191,10 @@ mod tests {
         assert_ne!(token, key().domain("b").of_nhs_number(&number));
         let later = TokenKey::from_bytes(Zeroizing::new([7; 32]), 2);
         assert_ne!(token, later.domain("a").of_nhs_number(&number));
-        assert_ne!(key().domain("a").of_local_id("A81001", b"1"), key().domain("a").of_local_id("A8100", b"11"));
+        assert_ne!(
+            key().domain("a").of_local_id("A81001", b"1"),
+            key().domain("a").of_local_id("A8100", b"11")
+        );
     }
 
     #[test]

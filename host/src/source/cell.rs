@@ -149,7 +149,8 @@ fn days_from_civil(year: i32, month: u32, day: u32) -> i32 {
 }
 
 fn digits(text: &[u8]) -> Option<u32> {
-    text.iter().try_fold(0_u32, |value, byte| byte.is_ascii_digit().then(|| value * 10 + u32::from(byte - b'0')))
+    text.iter()
+        .try_fold(0_u32, |value, byte| byte.is_ascii_digit().then(|| value * 10 + u32::from(byte - b'0')))
 }
 
 fn days_in(year: u32, month: u32) -> u32 {
@@ -170,7 +171,10 @@ fn iso_parts(text: &[u8]) -> Option<(u32, u32, u32)> {
 }
 
 fn valid(year: u32, month: u32, day: u32) -> Option<(u32, u32, u32)> {
-    let fits = (1_800..=2_200).contains(&year) && (1..=12).contains(&month) && day >= 1 && day <= days_in(year, month);
+    let fits = (1_800..=2_200).contains(&year)
+        && (1..=12).contains(&month)
+        && day >= 1
+        && day <= days_in(year, month);
     fits.then_some((year, month, day))
 }
 
@@ -225,9 +229,10 @@ impl<'a> CategoryReader<'a> {
     pub(crate) fn of(column: &'a ColumnMapping, categories: &[&str]) -> Self {
         let position = |name: &str| categories.iter().position(|category| *category == name);
         // The mapping was checked: every value is a category, of which there are fewer than 256.
-        let values = column.values.iter().filter_map(|(text, name)| {
-            Some((text.as_bytes(), u8::try_from(position(name.as_str())?).ok()?))
-        });
+        let values = column
+            .values
+            .iter()
+            .filter_map(|(text, name)| Some((text.as_bytes(), u8::try_from(position(name.as_str())?).ok()?)));
         Self { values: values.collect(), missing: &column.missing }
     }
 
@@ -278,17 +283,23 @@ impl<'a> CodeReader<'a> {
     /// `position` gives a system's position in the run's list of systems.
     pub(crate) fn of(column: &'a ColumnMapping, mut position: impl FnMut(&str) -> u8) -> Self {
         let fixed = column.system.as_ref().map(|system| position(system.as_str()));
-        let systems = column.systems.iter().map(|(local, system)| (local.as_bytes(), position(system.as_str())));
+        let systems =
+            column.systems.iter().map(|(local, system)| (local.as_bytes(), position(system.as_str())));
         Self { systems: systems.collect(), fixed, missing: &column.missing }
     }
 
     /// The system of a row; `value` is the column after the code where the mapping has `system-sql`.
-    pub(crate) fn system(&self, value: impl FnOnce() -> rusqlite::Result<ValueRef<'a>>) -> Result<u8, CellError> {
+    pub(crate) fn system(
+        &self,
+        value: impl FnOnce() -> rusqlite::Result<ValueRef<'a>>,
+    ) -> Result<u8, CellError> {
         if let Some(fixed) = self.fixed {
             return Ok(fixed);
         }
         let value = value().map_err(|_| CellError::Missing)?;
-        let ValueRef::Text(name) = value else { return Err(type_error(value, "a code system's name as text")) };
+        let ValueRef::Text(name) = value else {
+            return Err(type_error(value, "a code system's name as text"));
+        };
         let found = self.systems.iter().find(|(local, _)| *local == name);
         found.map(|(_, position)| *position).ok_or(CellError::NotNamed)
     }
@@ -329,7 +340,15 @@ mod tests {
         assert_eq!(day(DateFormat::Mixed, "31/10/2025 10:11"), expected);
         assert_eq!(day(DateFormat::Mixed, "2025-10-31"), expected);
         assert_eq!(day(DateFormat::Iso, ""), Ok(None));
-        for text in ["31/10/2025", "2025-13-01", "2025-02-29", "2025-1-1", "2025-10-31 John", "20251031", "1799-12-31"] {
+        for text in [
+            "31/10/2025",
+            "2025-13-01",
+            "2025-02-29",
+            "2025-1-1",
+            "2025-10-31 John",
+            "20251031",
+            "1799-12-31",
+        ] {
             assert_eq!(day(DateFormat::Iso, text), Err(CellError::Date), "{text}");
         }
         assert_eq!(day(DateFormat::DayMonthYear, "2025-10-31"), Err(CellError::Date));

@@ -26,7 +26,9 @@ pub enum SourceError {
         source: rusqlite::Error,
     },
     /// The mapping's SQL does not fit the database.
-    #[error("mapping `{mapping}`, table `{table}`: the database refuses its SQL: {source}; the mapping does not fit this system, ask the publishing team")]
+    #[error(
+        "mapping `{mapping}`, table `{table}`: the database refuses its SQL: {source}; the mapping does not fit this system, ask the publishing team"
+    )]
     Statement {
         /// The mapping.
         mapping: String,
@@ -36,7 +38,9 @@ pub enum SourceError {
         source: rusqlite::Error,
     },
     /// A row could not be fetched.
-    #[error("the clinical database stopped answering in table `{table}`: {source}; try again when it is back")]
+    #[error(
+        "the clinical database stopped answering in table `{table}`: {source}; try again when it is back"
+    )]
     Fetch {
         /// The canonical table.
         table: &'static str,
@@ -44,7 +48,9 @@ pub enum SourceError {
         source: rusqlite::Error,
     },
     /// A value is not of its declared type.
-    #[error("mapping `{mapping}`, table `{table}`, column `{column}`, row {row}: {why}; the mapping does not fit this system, ask the publishing team")]
+    #[error(
+        "mapping `{mapping}`, table `{table}`, column `{column}`, row {row}: {why}; the mapping does not fit this system, ask the publishing team"
+    )]
     Value {
         /// The mapping.
         mapping: String,
@@ -71,7 +77,9 @@ pub enum SourceError {
         reason: String,
     },
     /// The mapping says that the column is not there.
-    #[error("mapping `{mapping}`, table `{table}` has no column `{column}` and the module needs it; the module cannot run here")]
+    #[error(
+        "mapping `{mapping}`, table `{table}` has no column `{column}` and the module needs it; the module cannot run here"
+    )]
     AbsentColumn {
         /// The mapping.
         mapping: String,
@@ -117,7 +125,8 @@ impl Snapshot {
         mut each: impl FnMut(u64, &rusqlite::Row<'_>) -> Result<(), SourceError>,
     ) -> Result<(), SourceError> {
         let table = select.table.name;
-        let refused = |source| SourceError::Statement { mapping: select.mapping.id.to_string(), table, source };
+        let refused =
+            |source| SourceError::Statement { mapping: select.mapping.id.to_string(), table, source };
         let mut statement = self.connection.prepare(&select.sql).map_err(refused)?;
         let parameters = rusqlite::params_from_iter(&select.parameters);
         let mut rows: Rows<'_> = statement.query(parameters).map_err(refused)?;

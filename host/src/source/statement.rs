@@ -32,7 +32,10 @@ pub(crate) struct Select<'a> {
 }
 
 /// The mapping of a table.
-fn table_of<'a>(mapping: &'a Mapping, table: &'static CanonicalTable) -> Result<&'a TableMapping, SourceError> {
+fn table_of<'a>(
+    mapping: &'a Mapping,
+    table: &'static CanonicalTable,
+) -> Result<&'a TableMapping, SourceError> {
     let found = mapping.table.iter().find(|(name, _)| name.as_str() == table.name).map(|(_, table)| table);
     let absent = |reason: &str| SourceError::Absent {
         mapping: mapping.id.to_string(),
@@ -86,7 +89,8 @@ impl<'a> Select<'a> {
         let mut conditions: Vec<String> = mapped.filter.iter().map(|filter| format!("({filter})")).collect();
         let mut parameters = Vec::new();
         if let Some(window) = window
-            && let Some(ColumnMapping { sql: Some(date), date: Some(format), .. }) = column_of(mapped, window.column)
+            && let Some(ColumnMapping { sql: Some(date), date: Some(format), .. }) =
+                column_of(mapped, window.column)
             && matches!(format, DateFormat::Iso | DateFormat::PartialIso)
         {
             // ISO dates sort as text, with or without a time after them; so do the months and years of partial ones.
@@ -118,14 +122,22 @@ impl<'a> Select<'a> {
         column: &str,
     ) -> Result<Option<Self>, SourceError> {
         let mapped = table_of(mapping, table)?;
-        let Some(found) = column_of(mapped, column).filter(|column| column.date == Some(DateFormat::Iso)) else {
+        let Some(found) = column_of(mapped, column).filter(|column| column.date == Some(DateFormat::Iso))
+        else {
             return Ok(None);
         };
-        let (date, from) = (found.sql.as_deref().unwrap_or_default(), mapped.from.as_deref().unwrap_or_default());
+        let (date, from) =
+            (found.sql.as_deref().unwrap_or_default(), mapped.from.as_deref().unwrap_or_default());
         let mut conditions = vec![format!("{date} <> ''")];
         conditions.extend(mapped.filter.iter().map(|filter| format!("({filter})")));
         conditions.extend((1..=found.missing.len()).map(|place| format!("{date} <> ?{place}")));
         let sql = format!("SELECT min({date}) FROM {from} WHERE {}", conditions.join(" AND "));
-        Ok(Some(Self { mapping, table, sql, parameters: found.missing.clone(), columns: vec![Some((found, 0))] }))
+        Ok(Some(Self {
+            mapping,
+            table,
+            sql,
+            parameters: found.missing.clone(),
+            columns: vec![Some((found, 0))],
+        }))
     }
 }

@@ -1,0 +1,120 @@
+//! A site: a folder with a database, a configuration and an agent's state.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context as _;
+
+use crate::command::{Finished, finish};
+
+/// What a site is made of.
+#[derive(Debug, Clone)]
+pub struct SiteOptions {
+    /// Its ODS code.
+    pub id: String,
+    /// `practice` or `hospital`.
+    pub kind: &'static str,
+    /// Its database.
+    pub database: PathBuf,
+    /// The mapping's published name.
+    pub mapping: &'static str,
+    /// The day that it acts on.
+    pub as_of: String,
+}
+
+impl SiteOptions {
+    /// A practice with the example mapping.
+    pub fn practice(id: &str, database: &Path) -> Self {
+        Self {
+            id: id.to_owned(),
+            kind: "practice",
+            database: database.to_owned(),
+            mapping: "gp-extract",
+            as_of: crate::AS_OF.to_owned(),
+        }
+    }
+
+    /// A hospital with the example mapping.
+    pub fn hospital(id: &str, database: &Path) -> Self {
+        Self { kind: "hospital", mapping: "hospital-extract", ..Self::practice(id, database) }
+    }
+}
+
+/// A site and its agent.
+#[derive(Debug)]
+pub struct Site {
+    /// What it is made of.
+    pub options: SiteOptions,
+    /// Its folder.
+    pub folder: PathBuf,
+    agent: PathBuf,
+}
+
+impl Site {
+    /// Writes a site's folder. `registry` and `root` are the registry's; `pseudonym_key` is a file with the key.
+    pub fn new(
+        agent: PathBuf,
+        folder: PathBuf,
+        options: SiteOptions,
+        registry: &Path,
+        root: &Path,
+        linker_url: &str,
+        pseudonym_key: &Path,
+    ) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(&folder)?;
+        let site = Self { options, folder, agent };
+        site.write_config(registry, root, linker_url, pseudonym_key)?;
+        Ok(site)
+    }
+
+    /// Writes `agent.toml`.
+    pub fn write_config(
+        &self,
+        registry: &Path,
+        root: &Path,
+        linker_url: &str,
+        pseudonym_key: &Path,
+    ) -> anyhow::Result<()> {
+        let SiteOptions { id, kind, database, mapping, .. } = &self.options;
+        let config = format!(
+            "site = \"{id}\"\nkind = \"{kind}\"\nmode = \"demo\"\nstate-dir = \"state\"\n\n\
+             [database]\npath = {database:?}\nmapping = \"{mapping}\"\n\n\
+             [registry]\nlocation = {registry:?}\nroot = {root:?}\npolicy = \"objections-england\"\n\
+             sensitive = \"sensitive-england\"\n\n[linker]\nurl = \"{linker_url}\"\ngive-up-s = 20\n\n\
+             [tokens]\nkey-file = {pseudonym_key:?}\nepoch = 1\n"
+        );
+        std::fs::write(self.config_path(), config).context("cannot write the site's configuration")
+    }
+
+    /// Its `agent.toml`.
+    pub fn config_path(&self) -> PathBuf {
+        self.folder.join("agent.toml")
+    }
+
+    /// Its agent's state.
+    pub fn state(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
+    /// Uses another build of the agent from now on.
+    pub fn use_agent(&mut self, agent: PathBuf) {
+        self.agent = agent;
+    }
+
+    /// The agent, ready to be given a command.
+    pub fn agent(&self) -> Command {
+        let mut command = Command::new(&self.agent);
+        command.arg("--config").arg(self.config_path()).args(["--as-of", &self.options.as_of]);
+        command
+    }
+
+    /// Runs a command of the agent.
+    pub fn command(&self, arguments: &[&str]) -> anyhow::Result<Finished> {
+        finish(self.agent().args(arguments))
+    }
+
+    /// Runs what is due and sends it; returns what the agent printed as JSON.
+    pub fn run(&self) -> anyhow::Result<serde_json::Value> {
+        self.command(&["--json", "run"])?.ok()?.json()
+    }
+}

@@ -1,0 +1,90 @@
+//! A registry, a linker and sites in one temporary folder.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use crate::binaries::Binaries;
+use crate::linker::Linker;
+use crate::registry::Registry;
+use crate::site::{Site, SiteOptions};
+
+/// Everything of one test or demonstration; gone when it is dropped.
+#[derive(Debug)]
+pub struct Stage {
+    /// The linker, running.
+    pub linker: Linker,
+    /// The registry.
+    pub registry: Registry,
+    /// The programs.
+    pub binaries: Binaries,
+    pseudonym_key: PathBuf,
+    folder: tempfile::TempDir,
+}
+
+impl Stage {
+    /// A registry that publishes the examples and these modules (see [`Registry::add_guest`]), and a running linker.
+    pub fn new(modules: &[&str]) -> anyhow::Result<Self> {
+        let stage = Self::unpublished(crate::AS_OF)?;
+        stage.registry.add_examples()?;
+        modules.iter().try_for_each(|module| stage.registry.add_guest(module))?;
+        stage.registry.publish()?;
+        Ok(stage)
+    }
+
+    /// A registry that publishes nothing yet, and a running linker.
+    pub fn unpublished(as_of: &str) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("lockgate-").tempdir()?;
+        let binaries = Binaries::locate()?;
+        let registry = Registry::new(&binaries, folder.path(), as_of)?;
+        let mut linker = Linker::new(&binaries, folder.path())?;
+        linker.start()?;
+        let pseudonym_key = folder.path().join("pseudonym.key");
+        write_pseudonym_key(&pseudonym_key)?;
+        Ok(Self { linker, registry, binaries, pseudonym_key, folder })
+    }
+
+    /// The temporary folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Adds a site in `folder/<name>` and enrols it.
+    pub fn site(&self, name: &str, options: SiteOptions) -> anyhow::Result<Site> {
+        let site = self.site_not_enrolled(name, options)?;
+        self.enrol(&site)?;
+        Ok(site)
+    }
+
+    /// Adds a site in `folder/<name>`.
+    pub fn site_not_enrolled(&self, name: &str, options: SiteOptions) -> anyhow::Result<Site> {
+        Site::new(
+            self.binaries.program("lockgate-agent")?,
+            self.folder().join(name),
+            options,
+            &self.registry.location(),
+            &self.registry.root(),
+            &self.linker.url(),
+            &self.pseudonym_key,
+        )
+    }
+
+    /// Enrols a site with a new token.
+    pub fn enrol(&self, site: &Site) -> anyhow::Result<()> {
+        let token = site.folder.join("enrolment-token");
+        let token_text = token.display().to_string();
+        self.linker.command(&["site", "add", &site.options.id, "--token-file", &token_text])?.ok()?;
+        site.command(&["enrol", "--token-file", &token_text])?.ok()?;
+        std::fs::remove_file(&token).context("the token was used")
+    }
+}
+
+fn write_pseudonym_key(path: &Path) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut key = [0_u8; 32];
+    getrandom::fill(&mut key)?;
+    let text: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    Ok(file.write_all(text.as_bytes())?)
+}
