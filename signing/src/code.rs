@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ucum;
+
 /// The longest text of any code, in bytes.
 pub const CODE_BYTES_MAX: usize = 24;
 
@@ -53,7 +55,8 @@ impl std::fmt::Display for CodeSystem {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CodeShape {
-    /// 6 to 18 digits with a valid Verhoeff check digit (SNOMED CT Technical Implementation Guide, SCTID).
+    /// 6 to 18 digits: the id of a concept, with its partition and Verhoeff check digit (SNOMED CT Technical Implementation
+    /// Guide, SCTID). One in 500 of the numbers that have ten digits passes.
     Sctid,
     /// Five of `A-Z`, `a-z`, `0-9`, padded at the end with `.` (Read v2, CTV3).
     Read,
@@ -61,11 +64,11 @@ pub enum CodeShape {
     Classification,
     /// 1 to 7 digits, `-`, a digit (LOINC).
     Loinc,
-    /// A unit without annotations (UCUM), or one of the four annotations in common laboratory use.
+    /// A unit of known atoms and annotations (see `ucum.rs`).
     Ucum,
     /// `E` or `W` or `S` or `N`, and 8 digits (Office for National Statistics area codes).
     Area,
-    /// 1 to 10 digits.
+    /// 1 to 8 digits: fewer than an NHS number has.
     Digits,
     /// 1 or 2 of `A-Z`, `0-9`.
     Category,
@@ -96,7 +99,9 @@ impl CodeShape {
         }
         let digits = |bytes: &[u8]| bytes.iter().all(u8::is_ascii_digit);
         match self {
-            Self::Sctid => (6..=18).contains(&bytes.len()) && digits(bytes) && verhoeff(bytes),
+            Self::Sctid => {
+                (6..=18).contains(&bytes.len()) && digits(bytes) && is_concept(bytes) && verhoeff(bytes)
+            }
             Self::Read => {
                 let padding = bytes.iter().position(|&byte| byte == b'.').unwrap_or(bytes.len());
                 bytes.len() == 5
@@ -121,16 +126,12 @@ impl CodeShape {
                 }
                 None => false,
             },
-            Self::Ucum => match bytes[0] {
-                b'{' => matches!(text, "{score}" | "{nominal}" | "{count}" | "{ratio}"),
-                _ => bytes.iter().all(
-                    |byte| matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'%' | b'/' | b'*' | b'.' | b'[' | b']' | b'_' | b'\'' | b'-' | b'+' | b'^'),
-                ) && bytes.len() <= 16,
-            },
+            Self::Ucum => ucum::is_unit(text),
             Self::Area => bytes.len() == 9 && b"EWSN".contains(&bytes[0]) && digits(&bytes[1..]),
-            Self::Digits => bytes.len() <= 10 && digits(bytes),
+            Self::Digits => bytes.len() <= 8 && digits(bytes),
             Self::Category => {
-                bytes.len() <= 2 && bytes.iter().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase())
+                bytes.len() <= 2
+                    && bytes.iter().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase())
             }
         }
     }
@@ -157,6 +158,16 @@ pub fn normalise_code(shape: CodeShape, text: &str) -> String {
 
 /// Codes by system, as people write them in a manifest or a policy: `{ snomed = ["44054006"], read2 = ["C10F."] }`.
 pub type CodesBySystem = BTreeMap<CodeSystem, Vec<String>>;
+
+/// Whether an SCTID is of a concept: the two digits before the check digit are `00`, or `10` in an extension, whose
+/// ids have at least eleven digits because they hold a namespace.
+fn is_concept(digits: &[u8]) -> bool {
+    match &digits[digits.len() - 3..digits.len() - 1] {
+        b"00" => true,
+        b"10" => digits.len() >= 11,
+        _ => false,
+    }
+}
 
 /// The Verhoeff check of a digit string whose last digit is the check digit (SNOMED CT TIG, "Check-digit computation").
 fn verhoeff(digits: &[u8]) -> bool {
@@ -221,6 +232,8 @@ mod tests {
             ("loinc", "9434765919"),
             ("ucum", "{john}"),
             ("ucum", "see notes"),
+            ("rxnorm", "9434765919"),
+            ("snomed", "9434765919"),
             ("lsoa", "SW1A 2AA"),
         ] {
             assert!(!fits(system, text), "{system} {text}");

@@ -92,7 +92,22 @@ text_id!(
 
 /// What names a bundle: the SHA-256 of its signed header's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct BundleId(pub Digest);
+
+impl TryFrom<String> for BundleId {
+    type Error = IdError;
+
+    fn try_from(text: String) -> Result<Self, IdError> {
+        text.parse()
+    }
+}
+
+impl From<BundleId> for String {
+    fn from(id: BundleId) -> Self {
+        id.to_string()
+    }
+}
 
 impl fmt::Display for BundleId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

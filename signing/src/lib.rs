@@ -21,3 +21,4 @@ pub mod policy;
 pub mod receipt;
 pub mod target;
 pub mod text_format;
+mod ucum;

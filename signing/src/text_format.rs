@@ -45,7 +45,7 @@ pub trait TextFormat: DeserializeOwned + Serialize {
         let text = std::str::from_utf8(bytes)
             .map_err(|_| TextFormatError::at(Self::WHAT, "bytes", "the file is not UTF-8 text"))?;
         let decoded: Self = toml::from_str(text)
-            .map_err(|source| TextFormatError::Syntax { what: Self::WHAT, source: Box::new(source) })?;
+            .map_err(|cause| TextFormatError::Syntax { what: Self::WHAT, cause: Box::new(cause) })?;
         if decoded.named().format != 1 {
             return Err(TextFormatError::at(
                 Self::WHAT,
@@ -68,12 +68,12 @@ pub trait TextFormat: DeserializeOwned + Serialize {
 #[derive(Debug, thiserror::Error)]
 pub enum TextFormatError {
     /// Not TOML, or not of this shape.
-    #[error("the {what} cannot be read: {source}")]
+    #[error("the {what} cannot be read: {cause}")]
     Syntax {
         /// Which kind of file.
         what: &'static str,
         /// Where and why.
-        source: Box<toml::de::Error>,
+        cause: Box<toml::de::Error>,
     },
     /// A value that does not fit.
     #[error("{what}: `{place}`: {why}")]
