@@ -173,7 +173,7 @@ impl Cli {
     }
 
     fn run(&self, agent: &mut Agent, only: Option<&Name>, no_push: bool, now: Now) -> anyhow::Result<End> {
-        // What an earlier run left goes first, so that the linker sees the chain in its order.
+        // The push sends what an earlier run left too, first, because it goes by the chain.
         let outcomes = agent.run(only, now)?;
         let mut receipts = Vec::new();
         let pushed = if no_push { Ok(()) } else { agent.push(now, |done| receipts.push(done.receipt)) };
