@@ -191,4 +191,13 @@ mod tests {
         assert_eq!(codes.len(), Reason::ALL.len());
         assert!(Reason::ALL.iter().all(|reason| (400..500).contains(&reason.status())));
     }
+
+    #[test]
+    fn the_document_lists_every_code_and_its_status() {
+        let document = include_str!("../../docs/FORMAT.md");
+        for reason in Reason::ALL {
+            let row = format!("| `{}` | {} |", reason.code(), reason.status());
+            assert!(document.contains(&row), "{row} is not in docs/FORMAT.md");
+        }
+    }
 }

@@ -190,3 +190,32 @@ fn find_key(connection: &Connection, id: KeyId) -> Result<Option<SiteKey>> {
     })
     .transpose()
 }
+
+#[cfg(test)]
+mod tests {
+    use lockgate_signing::enrolment::verify_request;
+    use lockgate_signing::envelope::sign;
+    use lockgate_signing::keys::SigningKey;
+
+    use super::*;
+
+    #[test]
+    fn a_token_expires_but_not_for_the_key_that_it_has_enrolled() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("linker.db");
+        Database::create(&path).unwrap();
+        let database = Database::open(&path).unwrap();
+        let site: SiteId = "A81001".parse().unwrap();
+        let request = |secret: [u8; 32]| {
+            let key = SigningKey::from_seed(&[1; 32].into());
+            let request = EnrolmentRequest { site: site.clone(), public_key: key.public(), secret };
+            verify_request(&sign(&request, &key)).unwrap()
+        };
+        for secret in [[1; 32], [2; 32]] {
+            database.add_token(&site, EnrolmentToken::secret_digest(&secret), 0, 100).unwrap();
+        }
+        assert_eq!(database.enrol(&request([1; 32]), 100).unwrap(), Enrolment::Refused(Reason::TokenExpired));
+        assert_eq!(database.enrol(&request([2; 32]), 99).unwrap(), Enrolment::Enrolled);
+        assert_eq!(database.enrol(&request([2; 32]), 1_000).unwrap(), Enrolment::Again);
+    }
+}

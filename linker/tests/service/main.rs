@@ -268,6 +268,20 @@ fn gaps_are_reported_and_forks_are_refused() {
 }
 
 #[test]
+fn a_site_that_begins_and_never_completes_is_told_to_stop() {
+    let mut linker = Linker::start();
+    fs::write(linker.path("data/linker.toml"), "[limits]\npending-per-site-max = 2\n").unwrap();
+    linker.restart();
+    let site = linker.enrol("A81001", 1);
+    let chain = site.chain(3);
+    assert!(matches!(linker.post(&chain[0].signed), Answer::Missing(_)));
+    assert!(matches!(linker.post(&chain[1].signed), Answer::Missing(_)));
+    assert_eq!(linker.refused(&chain[2].signed), "too-many-pending");
+    linker.send(&chain[0]);
+    linker.send(&chain[2]);
+}
+
+#[test]
 fn a_later_bundle_replaces_an_earlier_one_in_whatever_order_they_come() {
     let linker = Linker::start();
     let site = linker.enrol("A81001", 1);
@@ -283,7 +297,7 @@ fn a_later_bundle_replaces_an_earlier_one_in_whatever_order_they_come() {
     linker.send(&first);
     linker.send(&third);
     let bundles = linker.json(&["bundles", "--site", "A81001"]);
-    assert_eq!(bundles["bundles"][0]["superseded-by"], format!("sha256:{}", second.id()));
+    assert_eq!(bundles["bundles"][0]["superseded-by"], second.id().to_string());
     assert!(bundles["bundles"][1]["superseded-by"].is_null());
     let incidents = &linker.json(&["sites"])["sites"][0]["incidents"];
     assert_eq!(incidents[0]["code"], "supersede-mismatch", "another month");
