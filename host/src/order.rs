@@ -21,11 +21,11 @@ use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
 use zeroize::Zeroizing;
 
 /// Rows of a chunk.
-const CHUNK_ROWS: usize = 1 << 18;
+const CHUNK_ROWS: usize = if cfg!(test) { 100 } else { 1 << 18 };
 /// Chunk bytes that one input keeps in memory.
-const MEMORY_BYTES_MAX: usize = 24 << 20;
+const MEMORY_BYTES_MAX: usize = if cfg!(test) { 10_000 } else { 24 << 20 };
 /// Rows of a spilled page: what one run needs in memory while it is merged.
-const PAGE_ROWS: usize = 4_096;
+const PAGE_ROWS: usize = if cfg!(test) { 16 } else { 4_096 };
 
 /// The cells of one column of a chunk. A cell without a value holds the type's `MISSING_…`.
 #[derive(Debug, Clone, PartialEq)]
@@ -486,4 +486,88 @@ fn gather(pages: &[Arc<Chunk>], places: &[Place]) -> Chunk {
         Cells::Categories(_) => pick!(Categories, column),
     };
     Chunk { columns: pages[first as usize].columns.iter().enumerate().map(column).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Row = (u32, i32, u32, u8);
+
+    /// All rows in the order in which a scan gives them, codes as their ranks.
+    fn scanned(rows: &[Row], batch_rows: usize) -> Vec<Row> {
+        let folder = tempfile::tempdir().unwrap();
+        let empty = Chunk {
+            columns: vec![
+                Cells::Patients(Vec::new()),
+                Cells::Dates(Vec::new()),
+                Cells::Codes(Vec::new()),
+                Cells::Categories(Vec::new()),
+            ],
+        };
+        let mut collector = Collector::new(empty, folder.path());
+        for (patient, date, code, category) in rows {
+            let columns = &mut collector.filling().columns;
+            let [Cells::Patients(a), Cells::Dates(b), Cells::Codes(c), Cells::Categories(d)] =
+                &mut columns[..]
+            else {
+                panic!("other columns")
+            };
+            a.push(*patient);
+            b.push(*date);
+            c.push(*code);
+            d.push(*category);
+            collector.row_added().unwrap();
+        }
+        let sorted = Arc::new(collector.finish().unwrap().sort());
+        assert_eq!(sorted.spill.is_some(), rows.len() > 800, "{} rows", rows.len());
+        // Ranks are not the numbers: code 0 comes last.
+        let ranks: Vec<u32> = (0..50).rev().collect();
+        let mut merge = Merge::new(sorted).unwrap();
+        let mut all = Vec::new();
+        while let Some(batch) = merge.next(batch_rows, &ranks).unwrap() {
+            assert!(batch.rows() <= batch_rows);
+            let [Cells::Patients(a), Cells::Dates(b), Cells::Codes(c), Cells::Categories(d)] =
+                &batch.columns[..]
+            else {
+                panic!("other columns")
+            };
+            all.extend((0..batch.rows()).map(|row| (a[row], b[row], ranks[c[row] as usize], d[row])));
+        }
+        all
+    }
+
+    #[test]
+    fn the_order_is_that_of_all_columns_however_the_rows_came_and_wherever_they_were_kept() {
+        // A multiplicative sequence: spread, and the same every time.
+        let row = |n: u32| {
+            let spread = n.wrapping_mul(2_654_435_761) >> 8;
+            (spread % 17, (spread % 29).cast_signed() - 14, spread % 50, (spread % 3) as u8)
+        };
+        for count in [0, 1, 99, 100, 101, 700, 5_000] {
+            let rows: Vec<Row> = (0..count).map(row).collect();
+            let mut expected: Vec<Row> = rows
+                .iter()
+                .map(|&(patient, date, code, category)| (patient, date, 49 - code, category))
+                .collect();
+            expected.sort_unstable();
+            let mut backwards = rows.clone();
+            backwards.reverse();
+            for batch_rows in [7, 64, 1_000] {
+                assert_eq!(scanned(&rows, batch_rows), expected, "{count} rows");
+                assert_eq!(scanned(&backwards, batch_rows), expected, "{count} rows, backwards");
+            }
+        }
+    }
+
+    #[test]
+    fn a_changed_temporary_file_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spill = Spill::new(folder.path()).unwrap();
+        spill.write(&Chunk { columns: vec![Cells::Dates((0..40).collect())] }).unwrap();
+        let page = spill.runs[0][1];
+        assert!(spill.read(page).is_ok());
+        spill.file.write_all_at(b"x", page.offset + 3).unwrap();
+        assert!(matches!(spill.read(page), Err(OrderError::Changed)));
+    }
 }

@@ -53,3 +53,70 @@ pub(crate) fn window<'a>(input: &'a Input, period: Period) -> Option<Window<'a>>
     };
     Some(Window { column, first, last })
 }
+
+#[cfg(test)]
+mod tests {
+    use lockgate_signing::text_format::TextFormat as _;
+
+    use super::*;
+    use crate::ledger::Event;
+
+    const MANIFEST: &str = r#"
+        format = 1
+        id = "m"
+        version = "1.0.0"
+        title = "A module"
+        purpose = "p"
+        legal-basis = "None"
+        interface = "lockgate:extract@1.0.0"
+        sites = "practice"
+        not-after = "2030-01-01"
+        window = { initial = "4 months", look-back = 1 }
+        limits = { memory-mib = 1, fuel = 1, wall-clock-s = 1, output-rows = 1 }
+        tokens = { link = [] }
+        input.o = { table = "observation", columns = ["patient"], span = "3 months" }
+        output.o = { columns = [{ name = "patient", type = "patient" }] }
+    "#;
+
+    fn steps(sealed: &[&str], today: &str) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(&folder.path().join("ledger.jsonl")).unwrap();
+        for (sequence, period) in (1..).zip(sealed) {
+            let event = Event::Sealed {
+                bundle: "0".repeat(64),
+                sequence,
+                module: "m".parse().unwrap(),
+                version: semver::Version::new(1, 0, 0),
+                period: period.parse().unwrap(),
+                rows: 0,
+                bytes: 0,
+                content: String::new(),
+            };
+            ledger.append(jiff::Timestamp::UNIX_EPOCH, event).unwrap();
+        }
+        let manifest = Manifest::decode(MANIFEST.as_bytes()).unwrap();
+        let due = due(&manifest, &ledger, today.parse().unwrap(), None);
+        due.iter().map(|step| format!("{}{}", step.period, if step.again { " again" } else { "" })).collect()
+    }
+
+    #[test]
+    fn a_first_run_covers_the_initial_months_and_a_later_one_goes_on() {
+        assert_eq!(steps(&[], "2026-03-15"), ["2025-11", "2025-12", "2026-01", "2026-02"]);
+        assert_eq!(steps(&["2026-01"], "2026-02-28"), ["2026-01 again"]);
+        assert_eq!(steps(&["2026-01"], "2026-03-01"), ["2026-01 again", "2026-02"]);
+        // An agent that was away for months makes up for all of them.
+        assert_eq!(steps(&["2026-01"], "2026-05-01"), ["2026-01 again", "2026-02", "2026-03", "2026-04"]);
+        // A clock that went back asks for nothing that was not complete then.
+        assert_eq!(steps(&["2026-04"], "2026-03-01"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_input_reaches_back_as_far_as_it_says() {
+        let manifest = Manifest::decode(MANIFEST.as_bytes()).unwrap();
+        let input = manifest.inputs.values().next().unwrap();
+        let window = window(input, "2026-02".parse().unwrap()).unwrap();
+        assert_eq!(window.column, "recorded");
+        assert_eq!(window.first.unwrap().to_string(), "2025-12-01");
+        assert_eq!(window.last.to_string(), "2026-02-28");
+    }
+}
