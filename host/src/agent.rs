@@ -135,6 +135,9 @@ impl Agent {
         for module in self.modules(&registry, only)? {
             let result = self.run_module(&registry, &common, &engine, &module, now);
             if let Err(error) = &result {
+                // As after a crash: what is half-made goes, and what is queued is in the ledger before anything follows it.
+                self.outbox.sweep()?;
+                run::recover(&self.outbox, &mut self.ledger, &self.key, &self.tokens, now)?;
                 let version = registry.latest_modules().get(&module).map(|version| (*version).clone());
                 let version = version.unwrap_or(semver::Version::new(0, 0, 0));
                 tracing::warn!(%module, "{error}");

@@ -3,12 +3,14 @@
 //! ```text
 //! outbox/sealing/<n>/          blocks of a bundle that is being made; swept at start
 //! outbox/queued/<sequence>-<id>/   header.cbor and <digest>.block of each block
+//! outbox/removing/<sequence>-<id>/ an acknowledged bundle on its way out; swept at start
 //! receipts/<sequence>-<id>.cbor    what the linker answered; the bundle's folder is then removed
 //! ```
 //!
-//! Invariants. A folder in `queued` is whole: it got there by a rename, after its files were synchronised. It leaves only
-//! against a verified receipt, which is stored first. A crash between any two steps leaves a state that the next start
-//! completes: a bundle that is queued but not in the ledger is entered there, one that has a receipt is removed.
+//! Invariants. A folder in `queued` is whole: it got there by a rename, after its files were synchronised, and it goes by
+//! one. It leaves only against a verified receipt, which is stored and entered in the ledger first. A crash between any two
+//! steps leaves a state that the next start completes: a bundle that is queued but not in the ledger is entered there, and
+//! one that has a receipt is pushed no further than to that receipt.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -48,6 +50,7 @@ pub enum OutboxError {
 pub struct Outbox {
     sealing: PathBuf,
     queued: PathBuf,
+    removing: PathBuf,
     receipts: PathBuf,
 }
 
@@ -103,20 +106,22 @@ impl Outbox {
         let outbox = Self {
             sealing: state.join("outbox/sealing"),
             queued: state.join("outbox/queued"),
+            removing: state.join("outbox/removing"),
             receipts: state.join("receipts"),
         };
-        for folder in [&outbox.sealing, &outbox.queued, &outbox.receipts] {
+        for folder in [&outbox.sealing, &outbox.queued, &outbox.removing, &outbox.receipts] {
             lockgate_durable::create_private_dir(folder)?;
         }
-        for folder in entries(&outbox.sealing)? {
+        outbox.sweep()?;
+        Ok(outbox)
+    }
+
+    /// Removes what is half-made or half-removed. Not while a bundle is being made.
+    pub fn sweep(&self) -> Result<(), OutboxError> {
+        for folder in entries(&self.sealing)?.into_iter().chain(entries(&self.removing)?) {
             fs::remove_dir_all(&folder).map_err(at("remove", &folder))?;
         }
-        for folder in entries(&outbox.queued)? {
-            if outbox.receipt_path(&folder).exists() {
-                remove_bundle(&folder)?;
-            }
-        }
-        Ok(outbox)
+        Ok(())
     }
 
     /// Starts a bundle.
@@ -183,13 +188,7 @@ impl Outbox {
         receipt: &Verified<Receipt>,
         receipt_bytes: &[u8],
     ) -> Result<(), OutboxError> {
-        let (message, header) = (receipt.message(), bundle.header());
-        let same = message.bundle == bundle.id()
-            && message.site == header.site
-            && message.sequence == header.sequence
-            && message.bytes == header.bytes()
-            && receipt.digest() == Digest::of(receipt_bytes);
-        if !same {
+        if !answers(receipt, bundle) || receipt.digest() != Digest::of(receipt_bytes) {
             return Err(OutboxError::OtherBundle);
         }
         write_atomic(&self.receipt_path(&bundle.folder), receipt_bytes)?;
@@ -197,12 +196,34 @@ impl Outbox {
         Ok(())
     }
 
+    /// The receipt of a bundle that a crash kept here after it was acknowledged.
+    pub fn stored_receipt(
+        &self,
+        bundle: &QueuedBundle,
+        linker_key: &PublicKey,
+    ) -> Result<Option<(Verified<Receipt>, Vec<u8>)>, OutboxError> {
+        let path = self.receipt_path(&bundle.folder);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(at("read", &path)(error).into()),
+        };
+        // A file is not trusted because it is there. One that does not verify is no receipt, and the bundle is sent again.
+        let receipt = verify::<Receipt>(&bytes, linker_key).ok();
+        Ok(receipt.filter(|receipt| answers(receipt, bundle)).map(|receipt| (receipt, bytes)))
+    }
+
     /// Removes a bundle whose receipt is stored.
     pub fn remove(&self, bundle: QueuedBundle) -> Result<(), OutboxError> {
         if !self.receipt_path(&bundle.folder).exists() {
             return Err(OutboxError::OtherBundle);
         }
-        remove_bundle(&bundle.folder)?;
+        // A folder goes file by file; renamed first, it is whole or gone to whoever looks for bundles.
+        let folder = self.removing.join(bundle.folder.file_name().unwrap_or_default());
+        fs::rename(&bundle.folder, &folder).map_err(at("move", &bundle.folder))?;
+        failpoint("outbox.removing");
+        sync_dir(&self.queued)?;
+        fs::remove_dir_all(&folder).map_err(at("remove", &folder))?;
         failpoint("outbox.removed");
         Ok(())
     }
@@ -213,10 +234,13 @@ impl Outbox {
     }
 }
 
-/// Removes a bundle. A crash leaves a part of the folder; its receipt is stored, so the next start removes the rest.
-fn remove_bundle(folder: &Path) -> Result<(), OutboxError> {
-    fs::remove_dir_all(folder).map_err(at("remove", folder))?;
-    Ok(lockgate_durable::sync_parent(folder)?)
+/// Whether a receipt is for this bundle.
+fn answers(receipt: &Verified<Receipt>, bundle: &QueuedBundle) -> bool {
+    let (message, header) = (receipt.message(), bundle.header());
+    message.bundle == bundle.id()
+        && message.site == header.site
+        && message.sequence == header.sequence
+        && message.bytes == header.bytes()
 }
 
 /// The entries of a folder, in the order of their names.

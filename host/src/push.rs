@@ -64,7 +64,10 @@ impl Push<'_> {
     ) -> Result<(), PushError> {
         let started = Instant::now();
         for bundle in outbox.queued(&self.site_key.public())? {
-            let (receipt, bytes) = self.with_retries(&bundle, started)?;
+            let (receipt, bytes) = match outbox.stored_receipt(&bundle, self.linker_key)? {
+                Some(stored) => stored,
+                None => self.with_retries(&bundle, started)?,
+            };
             // 1. The receipt is stored, 2. entered, and 3. only then is the bundle removed.
             outbox.store_receipt(&bundle, &receipt, &bytes)?;
             let id = bundle.id().to_string();

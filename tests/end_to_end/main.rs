@@ -1,5 +1,7 @@
 //! End-to-end tests over the real binaries: one subject a file.
 
+mod arrows;
+mod hostile;
 mod whole_flow;
 
 /// Every test can fail with a message of its own.

@@ -5,13 +5,16 @@
 
 pub mod binaries;
 pub mod command;
+pub mod exactly_once;
 pub mod linker;
 pub mod registry;
 pub mod site;
 pub mod stage;
+pub mod watched;
 
 pub use binaries::Binaries;
 pub use command::Finished;
+pub use exactly_once::ExactlyOnce;
 pub use linker::Linker;
 pub use registry::Registry;
 pub use site::{Site, SiteOptions};

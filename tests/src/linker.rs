@@ -1,7 +1,7 @@
 //! A linker on a free loopback port, as a process.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -22,6 +22,8 @@ pub struct Linker {
 
 /// How long a server may take to listen.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a server may take to end once its work makes it end.
+const END_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Linker {
     /// Makes a linker in `folder/linker`; it does not run yet.
@@ -93,12 +95,21 @@ impl Linker {
         Ok(())
     }
 
-    /// Waits until the server has ended by itself, as it does at a failpoint.
-    pub fn wait(&mut self) -> anyhow::Result<()> {
-        if let Some(mut server) = self.server.take() {
-            server.wait()?;
+    /// Waits until the server has ended by itself, as it does at a failpoint; how it ended.
+    pub fn wait(&mut self) -> anyhow::Result<ExitStatus> {
+        let mut server = self.server.take().context("the linker was not started")?;
+        let waited = Instant::now();
+        loop {
+            if let Some(status) = server.try_wait()? {
+                return Ok(status);
+            }
+            if waited.elapsed() > END_TIMEOUT {
+                server.kill()?;
+                server.wait()?;
+                bail!("the linker did not end by itself: {}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(2));
         }
-        Ok(())
     }
 
     /// Whether the server runs.

@@ -57,7 +57,8 @@ impl Registry {
 
     /// Stages one of the project's modules.
     pub fn add_guest(&self, name: &str) -> anyhow::Result<()> {
-        let manifest = match name.strip_prefix("bad/") {
+        let manifest = match name.strip_prefix("bad/").or(Some(name).filter(|name| *name == "control")) {
+            // `control` is the good one among the bad.
             Some(bad) => format!("guest-modules/bad/manifests/{bad}.toml"),
             None => format!("guest-modules/{name}/module.toml"),
         };

@@ -20,6 +20,8 @@ pub struct SiteOptions {
     pub mapping: &'static str,
     /// The day that it acts on.
     pub as_of: String,
+    /// Seconds after which it stops trying to reach the linker; 0: one attempt.
+    pub give_up_s: u64,
 }
 
 impl SiteOptions {
@@ -31,6 +33,7 @@ impl SiteOptions {
             database: database.to_owned(),
             mapping: "gp-extract",
             as_of: crate::AS_OF.to_owned(),
+            give_up_s: 20,
         }
     }
 
@@ -75,12 +78,12 @@ impl Site {
         linker_url: &str,
         pseudonym_key: &Path,
     ) -> anyhow::Result<()> {
-        let SiteOptions { id, kind, database, mapping, .. } = &self.options;
+        let SiteOptions { id, kind, database, mapping, give_up_s, .. } = &self.options;
         let config = format!(
             "site = \"{id}\"\nkind = \"{kind}\"\nmode = \"demo\"\nstate-dir = \"state\"\n\n\
              [database]\npath = {database:?}\nmapping = \"{mapping}\"\n\n\
              [registry]\nlocation = {registry:?}\nroot = {root:?}\npolicy = \"objections-england\"\n\
-             sensitive = \"sensitive-england\"\n\n[linker]\nurl = \"{linker_url}\"\ngive-up-s = 20\n\n\
+             sensitive = \"sensitive-england\"\n\n[linker]\nurl = \"{linker_url}\"\ngive-up-s = {give_up_s}\n\n\
              [tokens]\nkey-file = {pseudonym_key:?}\nepoch = 1\n"
         );
         std::fs::write(self.config_path(), config).context("cannot write the site's configuration")

@@ -1,15 +1,17 @@
 //! A registry, a linker and sites in one temporary folder.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::Context as _;
 
 use crate::binaries::Binaries;
+use crate::command::finish;
 use crate::linker::Linker;
 use crate::registry::Registry;
 use crate::site::{Site, SiteOptions};
 
-/// Everything of one test or demonstration; gone when it is dropped.
+/// Everything of one test or demonstration; gone when it is dropped, except in a folder that the caller names.
 #[derive(Debug)]
 pub struct Stage {
     /// The linker, running.
@@ -19,7 +21,9 @@ pub struct Stage {
     /// The programs.
     pub binaries: Binaries,
     pseudonym_key: PathBuf,
-    folder: tempfile::TempDir,
+    folder: PathBuf,
+    /// Deletes the folder, unless it is to stay.
+    _temporary: Option<tempfile::TempDir>,
 }
 
 impl Stage {
@@ -34,19 +38,34 @@ impl Stage {
 
     /// A registry that publishes nothing yet, and a running linker.
     pub fn unpublished(as_of: &str) -> anyhow::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("lockgate-").tempdir()?;
-        let binaries = Binaries::locate()?;
-        let registry = Registry::new(&binaries, folder.path(), as_of)?;
-        let mut linker = Linker::new(&binaries, folder.path())?;
-        linker.start()?;
-        let pseudonym_key = folder.path().join("pseudonym.key");
-        write_pseudonym_key(&pseudonym_key)?;
-        Ok(Self { linker, registry, binaries, pseudonym_key, folder })
+        let temporary = tempfile::Builder::new().prefix("lockgate-").tempdir()?;
+        let stage = Self::in_folder(temporary.path(), as_of)?;
+        Ok(Self { _temporary: Some(temporary), ..stage })
     }
 
-    /// The temporary folder.
+    /// The same in a folder that exists, is empty, and stays.
+    pub fn in_folder(folder: &Path, as_of: &str) -> anyhow::Result<Self> {
+        let binaries = Binaries::locate()?;
+        let registry = Registry::new(&binaries, folder, as_of)?;
+        let mut linker = Linker::new(&binaries, folder)?;
+        linker.start()?;
+        let pseudonym_key = folder.join("pseudonym.key");
+        write_pseudonym_key(&pseudonym_key)?;
+        Ok(Self { linker, registry, binaries, pseudonym_key, folder: folder.to_owned(), _temporary: None })
+    }
+
+    /// The folder of everything.
     pub fn folder(&self) -> &Path {
-        self.folder.path()
+        &self.folder
+    }
+
+    /// Makes a synthetic practice of this many patients, in `folder/<name>.sqlite`.
+    pub fn practice_database(&self, name: &str, patients: u32) -> anyhow::Result<PathBuf> {
+        let database = self.folder().join(name).with_extension("sqlite");
+        let mut command = Command::new(self.binaries.program("practice")?);
+        command.args(["make", "practice", "--patients", &patients.to_string(), "--out"]).arg(&database);
+        finish(&mut command)?.ok()?;
+        Ok(database)
     }
 
     /// Adds a site in `folder/<name>` and enrols it.

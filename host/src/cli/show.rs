@@ -104,7 +104,10 @@ pub(super) fn run(outcomes: &[ModuleOutcome], receipts: &[Receipt], as_json: boo
                 }
                 print(&format!("{}\n{bundles}", outcome.module))?;
             }
-            Err(error) => print(&format!("{}: failed, nothing of it was sent: {error}", outcome.module))?,
+            Err(error) => print(&format!(
+                "{}: failed; only months that it had finished are sent: {error}",
+                outcome.module
+            ))?,
         }
     }
     print(&format!("{} bundles acknowledged by the linker", receipts.len()))
