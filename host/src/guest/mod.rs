@@ -99,8 +99,8 @@ pub struct GuestEngine {
 const TICK: Duration = Duration::from_millis(50);
 
 impl GuestEngine {
-    /// An engine with everything off that a module does not need.
-    pub fn new(limits: HostLimits) -> Result<Self, GuestError> {
+    /// The settings of the engine: everything off that a module does not need. The bench measures with the same.
+    pub fn config(limits: &HostLimits) -> Config {
         let mut config = Config::new();
         config
             .consume_fuel(true)
@@ -111,7 +111,13 @@ impl GuestEngine {
             .wasm_memory64(false)
             .wasm_multi_memory(false)
             .max_wasm_stack(limits.stack_bytes);
-        let engine = Engine::new(&config).map_err(|error| GuestError::Engine(error.to_string()))?;
+        config
+    }
+
+    /// An engine, and its ticker.
+    pub fn new(limits: HostLimits) -> Result<Self, GuestError> {
+        let engine =
+            Engine::new(&Self::config(&limits)).map_err(|error| GuestError::Engine(error.to_string()))?;
         let stop = Arc::new(AtomicBool::new(false));
         let ticker = std::thread::Builder::new().name("epoch".to_owned()).spawn({
             let (engine, stop) = (engine.weak(), Arc::clone(&stop));
