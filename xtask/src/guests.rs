@@ -15,6 +15,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
 
+use crate::cargo::{call, cargo};
+
 const TARGET: &str = "wasm32-unknown-unknown";
 
 /// The modules that are published.
@@ -85,6 +87,17 @@ pub(crate) fn build(workspace_root: &Path) -> Result<Guests> {
         fs::rename(&partial, &guest.wasm)?;
     }
     Ok(guests)
+}
+
+/// Runs the modules' own tests on this machine, and their lints: neither needs WebAssembly.
+pub(crate) fn check(workspace_root: &Path) -> Result<()> {
+    let guests = workspace_root.join("guest-modules");
+    call(cargo(&guests).args(["test", "--release", "--locked", "--workspace"]))?;
+    call(
+        cargo(&guests)
+            .args(["clippy", "--release", "--locked", "--workspace", "--all-targets"])
+            .args(["--", "--deny", "warnings"]),
+    )
 }
 
 /// What there is to build, from the folders.

@@ -41,8 +41,13 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<()> {
 /// Installs a peer that is not there, where this machine lets us.
 fn fetch(program: &str, package: &str) -> Result<()> {
     let is_there = || {
-        let version = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
-        version.status().is_ok_and(|status| status.success())
+        let mut version = Command::new(program);
+        version
+            .arg("--version")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
     };
     if is_there() {
         return Ok(());

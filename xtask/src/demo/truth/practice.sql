@@ -1,0 +1,94 @@
+-- What has to come of a practice: `fact` (module, period, name, value), from its own tables.
+--
+-- In: period (module, period, first_day, last_day), known (system, code, fate), listed (system, code, list),
+--     standing, registration, people
+
+-- What becomes of every entry and issue that is neither deleted nor confidential.
+CREATE TEMP TABLE entry AS
+SELECT o.PatientId AS patient, s.person, substr(o.EnteredDate, 1, 10) AS recorded, o.CodeSystem AS system, o.Code AS code,
+       CASE WHEN o.EffectiveDate NOT IN ('', '1800-01-01') THEN
+           substr(o.EffectiveDate, 1, 10) || substr('-01-01', min(length(o.EffectiveDate), 10) - 3) END AS effective,
+       CASE WHEN s.standing IS NULL THEN 'rows-without-patient'
+            WHEN s.standing <> 'seen' THEN 'rows-withheld' ELSE k.fate END AS fate
+FROM CareRecord_Observation AS o JOIN known AS k ON k.system = o.CodeSystem AND k.code = o.Code
+LEFT JOIN standing AS s ON s.patient = o.PatientId
+WHERE NOT o.IsDeleted AND NOT o.IsConfidential;
+
+CREATE TEMP TABLE issue AS
+SELECT i.PatientId AS patient, s.person, substr(i.EnteredDate, 1, 10) AS recorded,
+       CASE WHEN s.standing IS NULL THEN 'rows-without-patient'
+            WHEN s.standing <> 'seen' THEN 'rows-withheld' ELSE k.fate END AS fate
+FROM Prescribing_IssueRecord AS i JOIN known AS k ON k.system = i.CodeSystem AND k.code = i.Code
+LEFT JOIN standing AS s ON s.patient = i.PatientId
+WHERE NOT i.IsDeleted AND NOT i.IsConfidential;
+
+CREATE TEMP TABLE patient AS
+SELECT r.*, s.person, CASE s.standing WHEN 'seen' THEN 'crosses' ELSE 'rows-withheld' END AS fate
+FROM registration AS r JOIN standing AS s USING (patient);
+
+-- The rows that a module's inputs are made of: which period, and what became of the row.
+CREATE TEMP TABLE input_row AS
+SELECT module, period, 'events' AS output, fate, count(*) AS rows
+FROM entry JOIN period ON period = substr(recorded, 1, 7) WHERE module = 'gp-monthly' GROUP BY 1, 2, 4
+UNION ALL
+SELECT module, period, 'prescriptions', fate, count(*)
+FROM issue JOIN period ON period = substr(recorded, 1, 7) WHERE module = 'gp-monthly' GROUP BY 1, 2, 4
+UNION ALL
+SELECT module, period, NULL, fate, count(*) FROM patient, period GROUP BY 1, 2, 4
+UNION ALL
+-- Diagnoses: everything recorded so far.
+SELECT module, period, NULL, fate, count(*)
+FROM entry JOIN period ON recorded <= last_day WHERE module = 'diabetes-register' GROUP BY 1, 2, 4
+UNION ALL
+-- Measurements: the fifteen months that end with the period.
+SELECT module, period, NULL, fate, count(*)
+FROM entry JOIN period ON effective BETWEEN date(first_day, '-14 months') AND last_day
+WHERE module = 'diabetes-register' GROUP BY 1, 2, 4;
+
+-- The monthly extract's patients: registered in the period, with a row that crossed in it.
+CREATE TEMP TABLE active AS
+SELECT period, person FROM entry JOIN period ON period = substr(recorded, 1, 7)
+WHERE module = 'gp-monthly' AND fate = 'crosses'
+UNION
+SELECT period, person FROM issue JOIN period ON period = substr(recorded, 1, 7)
+WHERE module = 'gp-monthly' AND fate = 'crosses';
+
+CREATE TEMP TABLE extracted AS
+SELECT p.period, count(*) AS rows
+FROM period AS p JOIN active AS a USING (period) JOIN patient AS r USING (person)
+WHERE p.module = 'gp-monthly' AND coalesce(r.came, '') <= p.last_day AND coalesce(r.went, '9999') >= p.first_day
+  AND r.born_month BETWEEN '1895-01' AND p.period
+GROUP BY p.period;
+
+-- The diabetes register: diagnosed, not declared free of it on a later day, registered and alive at the end.
+CREATE TEMP TABLE diagnosis AS
+SELECT p.period, e.person,
+       max(CASE WHEN e.effective <= p.last_day THEN e.effective ELSE e.recorded END) FILTER (WHERE k.list = 'diabetes')
+           AS diagnosed,
+       max(CASE WHEN e.effective <= p.last_day THEN e.effective ELSE e.recorded END)
+           FILTER (WHERE k.list = 'diabetes-resolved') AS resolved
+FROM entry AS e JOIN listed AS k USING (system, code) JOIN period AS p ON e.recorded <= p.last_day
+WHERE p.module = 'diabetes-register' AND e.fate = 'crosses' GROUP BY 1, 2;
+
+CREATE TEMP TABLE diabetic AS
+SELECT p.period, d.person, r.sex,
+       min((substr(p.period, 1, 4) - substr(r.born_month, 1, 4) - (substr(p.period, 6) < substr(r.born_month, 6))) / 10, 9)
+           AS band
+FROM diagnosis AS d JOIN period AS p ON p.module = 'diabetes-register' AND p.period = d.period
+JOIN patient AS r USING (person)
+WHERE d.diagnosed >= coalesce(d.resolved, '') AND coalesce(r.came, '') <= p.last_day
+  AND coalesce(r.went, '9999') >= p.last_day AND coalesce(r.died_month, '9999') > p.period;
+
+CREATE TEMP TABLE cell AS SELECT period, sex, band, count(*) AS patients FROM diabetic GROUP BY 1, 2, 3;
+
+CREATE TEMP TABLE fact AS
+SELECT module, period, name, value FROM people, period
+UNION ALL SELECT module, period, 'rows-read', sum(rows) FROM input_row GROUP BY 1, 2
+UNION ALL SELECT module, period, fate, sum(rows) FROM input_row WHERE fate <> 'crosses' GROUP BY 1, 2, 3
+UNION ALL SELECT module, period, 'sent ' || output, rows FROM input_row WHERE fate = 'crosses' AND output IS NOT NULL
+UNION ALL SELECT 'gp-monthly', period, 'sent patients', rows FROM extracted
+UNION ALL SELECT 'gp-monthly', period, 'tokens', count(*) FROM active GROUP BY 2
+UNION ALL SELECT 'diabetes-register', period, 'sent register', count(*) FROM diabetic GROUP BY 2
+UNION ALL SELECT 'diabetes-register', period, 'tokens', count(DISTINCT person) FROM diabetic GROUP BY 2
+UNION ALL SELECT 'diabetes-register', period, 'sent counts', count(*) FROM cell GROUP BY 2
+UNION ALL SELECT 'diabetes-register', period, 'cells-suppressed', sum(patients < 5) FROM cell GROUP BY 2;

@@ -1,0 +1,204 @@
+//! `cargo xtask test`: what CI runs, a name a stage, each runnable alone.
+//!
+//! The order puts first what fails fast. Everything is built for release and with the same features, so that no dependency is
+//! compiled twice (see `cargo.rs`).
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+
+use crate::cargo::{build_programs, call, cargo};
+use crate::{demo, guests, tools};
+
+/// What `cargo xtask test` is asked for.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Run only this stage; may be given several times
+    #[arg(long, value_enum, value_name = "STAGE")]
+    only: Vec<Stage>,
+}
+
+/// The stages, in the order in which they run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Stage {
+    /// Formatting, of the workspace and of the guests
+    Fmt,
+    /// Lints, without exceptions
+    Clippy,
+    /// The documentation builds without a warning
+    Docs,
+    /// Licences, sources and versions of the dependencies; known vulnerabilities where their list can be fetched
+    Deny,
+    /// The WebAssembly modules: build, lints, their tests on this machine
+    Guests,
+    /// Every program, and the variants that die where a test says
+    Binaries,
+    /// Unit tests and end-to-end tests
+    Tests,
+    /// The demonstration on invented patients
+    Demo,
+    /// The demonstration on data that nobody on the project wrote
+    DemoData,
+    /// Each fuzz target for a few seconds
+    Fuzz,
+}
+
+/// What became of a stage.
+enum Outcome {
+    Passed,
+    /// Not run, and why.
+    Skipped(&'static str),
+}
+
+/// Runs the stages; `false` if one fails. The first failure ends it.
+pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<bool> {
+    let chosen = |stage: &&Stage| arguments.only.is_empty() || arguments.only.contains(stage);
+    let mut lines = Vec::new();
+    let started = Instant::now();
+    let mut passed = true;
+    for stage in Stage::value_variants().iter().filter(chosen) {
+        let name = stage.name();
+        eprintln!("\n== {name}");
+        let started = Instant::now();
+        let outcome = stage.run(root);
+        let took = seconds(started.elapsed());
+        match outcome {
+            Ok(Outcome::Passed) => lines.push(format!("{name:<10} {took:>8}  passed")),
+            Ok(Outcome::Skipped(why)) => lines.push(format!("{name:<10} {took:>8}  skipped: {why}")),
+            Err(error) => {
+                eprintln!("{name}: {error:#}");
+                lines.push(format!("{name:<10} {took:>8}  FAILED"));
+                passed = false;
+                break;
+            }
+        }
+    }
+    println!("\n{}\n{:<10} {:>8}", lines.join("\n"), "all", seconds(started.elapsed()));
+    Ok(passed)
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
+impl Stage {
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    fn run(self, root: &Path) -> Result<Outcome> {
+        match self {
+            Self::Fmt => fmt(root)?,
+            Self::Clippy => call(
+                cargo(root)
+                    .args(["clippy", "--release", "--locked", "--workspace", "--all-targets"])
+                    .args(["--", "--deny", "warnings"]),
+            )?,
+            Self::Docs => call(cargo(root).env("RUSTDOCFLAGS", "--deny warnings").args([
+                "doc",
+                "--release",
+                "--locked",
+                "--workspace",
+                "--no-deps",
+            ]))?,
+            Self::Deny => return deny(root),
+            Self::Guests => {
+                guests::build(root)?;
+                guests::check(root)?;
+            }
+            Self::Binaries => binaries(root)?,
+            Self::Tests => {
+                tools::need(&[("sqlite3", "sqlite3")])?;
+                call(cargo(root).args(["test", "--release", "--locked", "--workspace"]))?;
+            }
+            Self::Demo => demonstrate(root, None)?,
+            Self::DemoData => return demo_on_data(root),
+            Self::Fuzz => return fuzz(root),
+        }
+        Ok(Outcome::Passed)
+    }
+}
+
+fn fmt(root: &Path) -> Result<()> {
+    for folder in [root.to_owned(), root.join("guest-modules")] {
+        call(cargo(&folder).args(["fmt", "--all", "--check"]))?;
+    }
+    Ok(())
+}
+
+fn deny(root: &Path) -> Result<Outcome> {
+    let deny = tools::cargo_deny(root)?;
+    let check = |what: &[&str]| {
+        let mut command = Command::new(&deny);
+        command.current_dir(root).args(["--locked", "check", "--hide-inclusion-graph"]).args(what);
+        command
+    };
+    call(&mut check(&["bans", "licenses", "sources"]))?;
+    // The list of known vulnerabilities is a git repository elsewhere.
+    let reached = Command::new(&deny)
+        .current_dir(root)
+        .args(["--locked", "fetch", "db"])
+        .output()
+        .is_ok_and(|output| output.status.success());
+    if !reached {
+        return Ok(Outcome::Skipped(
+            "advisories (their list cannot be fetched here); bans, licences, sources passed",
+        ));
+    }
+    call(&mut check(&["advisories"]))?;
+    Ok(Outcome::Passed)
+}
+
+/// The programs that die at named places, for the tests that kill, beside the ordinary ones.
+const FAILPOINTS: &str = "lockgate-agent/failpoints,lockgate-linker/failpoints";
+
+fn binaries(root: &Path) -> Result<()> {
+    guests::build(root)?;
+    let release = root.join("target/release");
+    let failpoints = release.join("failpoints");
+    std::fs::create_dir_all(&failpoints)?;
+    call(
+        cargo(root)
+            .args(["build", "--release", "--locked", "--workspace", "--bins", "--tests", "--features"])
+            .arg(FAILPOINTS),
+    )?;
+    for program in ["lockgate-agent", "lockgate-linker"] {
+        std::fs::copy(release.join(program), failpoints.join(program))
+            .with_context(|| format!("{program} was not built"))?;
+    }
+    // Last, so that the ordinary ones are what is left in target/release.
+    build_programs(root)
+}
+
+fn demonstrate(root: &Path, data: Option<PathBuf>) -> Result<()> {
+    guests::build(root)?;
+    build_programs(root)?;
+    if !demo::run_built(root, &demo::Arguments::on(data))? {
+        bail!("the numbers differ, see above");
+    }
+    Ok(())
+}
+
+fn demo_on_data(root: &Path) -> Result<Outcome> {
+    let data = std::env::var_os("LOCKGATE_DATA").map_or_else(|| root.join("../shared/data"), PathBuf::from);
+    let is_there = ["synthea-300", "synthea-300.tar.xz"].iter().any(|name| data.join(name).exists());
+    if !is_there {
+        if std::env::var("CI").is_ok_and(|value| value == "true") {
+            bail!("no shared data in {}; set LOCKGATE_DATA", data.display());
+        }
+        return Ok(Outcome::Skipped("no shared data"));
+    }
+    tools::need(&[("tar", "tar"), ("xz", "xz-utils")])?;
+    demonstrate(root, Some(data))?;
+    Ok(Outcome::Passed)
+}
+
+fn fuzz(root: &Path) -> Result<Outcome> {
+    if !root.join("fuzz/Cargo.toml").exists() {
+        return Ok(Outcome::Skipped("no fuzz targets"));
+    }
+    Ok(Outcome::Skipped("not yet wired"))
+}
