@@ -1,0 +1,231 @@
+//! The bundle header: everything the linker may know of a bundle, signed by the site.
+//!
+//! Written in CDDL in `bundle.cddl`. A bundle's id is the SHA-256 of the signed header, so the id names every block too.
+
+mod codec;
+
+use crate::digest::Digest;
+use crate::envelope::Verified;
+use crate::ids::{BundleId, Name, Period, SiteId};
+
+/// The most blocks of one bundle, all kinds together.
+pub const BLOCKS_MAX: usize = 8_192;
+/// The largest block, bytes, compressed.
+pub const BLOCK_BYTES_MAX: u64 = 16 << 20;
+
+/// What a site says about one bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BundleHeader {
+    /// Who sends it.
+    pub site: SiteId,
+    /// Its place in the site's chain, from 1.
+    pub sequence: u64,
+    /// The bundle before it; `None` for the first.
+    pub previous: Option<BundleId>,
+    /// The module that made it.
+    pub module: ModuleRef,
+    /// The objection policy that was applied.
+    pub policy: Digest,
+    /// The sensitive-code list that was applied.
+    pub sensitive: Digest,
+    /// The mapping that presented the database.
+    pub mapping: Digest,
+    /// The cohorts that the site was in; comes with staged roll-out.
+    pub cohorts: Option<Digest>,
+    /// Why the data is collected.
+    pub purpose: Name,
+    /// How tokens were made.
+    pub tokens: TokenInfo,
+    /// The month that it covers.
+    pub period: Period,
+    /// When the snapshot was taken, seconds since 1970-01-01 UTC.
+    pub snapshot_at_s: i64,
+    /// The agent's version.
+    pub agent_version: String,
+    /// wasmtime fuel that the module used.
+    pub fuel: u64,
+    /// What was withheld and why.
+    pub counts: Counts,
+    /// What is sent.
+    pub outputs: Vec<OutputInfo>,
+    /// The token table: one row for each patient that the outputs name.
+    pub patients: Vec<BlockRef>,
+    /// The code dictionary of the outputs.
+    pub codes: Vec<BlockRef>,
+    /// The wrapped content key; `None`: blocks are not encrypted.
+    pub encryption: Option<Encryption>,
+    /// The earlier bundle of the same module and period that this one replaces.
+    pub supersedes: Option<BundleId>,
+}
+
+/// A module, exactly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModuleRef {
+    /// Its id.
+    pub id: Name,
+    /// Its version.
+    pub version: semver::Version,
+    /// SHA-256 of its manifest.
+    pub manifest: Digest,
+    /// SHA-256 of its component.
+    pub component: Digest,
+}
+
+/// How tokens were made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenInfo {
+    /// How they are made.
+    pub scheme: TokenScheme,
+    /// The key's epoch.
+    pub epoch: u32,
+    /// The link tokens of the token table, in its order (see [`crate::manifest::LinkKind::name`]).
+    pub links: Vec<String>,
+}
+
+/// How tokens are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenScheme {
+    /// HMAC-SHA-256 with a key that the site holds.
+    SealedKey,
+}
+
+impl TokenScheme {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SealedKey => "sealed-key",
+        }
+    }
+}
+
+/// The place of the wrapped content key (HPKE, RFC 9180). This version sends none and accepts none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Encryption {}
+
+/// What the host counted while it read: signed, so that the centre can see a site that stops withholding.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Persons in the snapshot, test patients not among them.
+    pub patients: u64,
+    /// Persons withheld by a Type 1 objection.
+    pub withheld_type_1: u64,
+    /// Persons whose rows carry the Type 2 flag.
+    pub flagged_type_2: u64,
+    /// Persons left out because the record marks them as sensitive.
+    pub withheld_sensitive: u64,
+    /// Test and dummy patients, left out.
+    pub test_patients: u64,
+    /// Persons without a valid NHS number: sent, but not linkable.
+    pub invalid_nhs_numbers: u64,
+    /// Objection evidence by code, deleted rows not among them.
+    pub evidence: Vec<EvidenceCount>,
+    /// Rows of declared inputs that the database held for the period.
+    pub rows_read: u64,
+    /// Rows left out because their patient is (objection, sensitive, test).
+    pub rows_withheld: u64,
+    /// Rows left out because no patient of the snapshot owns them.
+    pub rows_without_patient: u64,
+    /// Rows left out by a sensitive-code list.
+    pub rows_sensitive: u64,
+    /// Rows left out because a code does not have the shape of its system.
+    pub rows_malformed: u64,
+    /// Aggregate cells suppressed.
+    pub cells_suppressed: u64,
+}
+
+/// How often one objection code occurs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EvidenceCount {
+    /// Its system.
+    pub system: String,
+    /// Its text.
+    pub code: String,
+    /// How many rows.
+    pub rows: u64,
+}
+
+/// One output of the module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputInfo {
+    /// Its name.
+    pub name: Name,
+    /// Whether its rows are counts of patients rather than patients.
+    pub aggregate: bool,
+    /// Its columns.
+    pub columns: Vec<ColumnInfo>,
+    /// Its rows, in blocks.
+    pub blocks: Vec<BlockRef>,
+}
+
+impl OutputInfo {
+    /// All its rows.
+    pub fn rows(&self) -> u64 {
+        self.blocks.iter().map(|block| u64::from(block.rows)).sum()
+    }
+}
+
+/// One column of an output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnInfo {
+    /// Its name.
+    pub name: Name,
+    /// What it holds.
+    pub kind: ColumnKind,
+}
+
+/// What a column of a bundle holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ColumnKind {
+    /// Row numbers of the token table.
+    Patient,
+    /// Row numbers of the code dictionary.
+    Code,
+    /// Days since 1970-01-01.
+    Date,
+    /// Numbers of at most this many decimals.
+    Number {
+        /// The decimals.
+        decimals: u8,
+    },
+    /// Positions in these names.
+    Category {
+        /// The names.
+        categories: Vec<Name>,
+    },
+}
+
+/// A block, by its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockRef {
+    /// SHA-256 of the block's bytes as they are sent.
+    pub digest: Digest,
+    /// Its size.
+    pub bytes: u64,
+    /// Its rows, at most [`crate::block::ROWS_MAX`].
+    pub rows: u32,
+}
+
+impl BundleHeader {
+    /// Every block of the bundle: token table, dictionary, outputs.
+    pub fn blocks(&self) -> impl Iterator<Item = &BlockRef> {
+        let outputs = self.outputs.iter().flat_map(|output| &output.blocks);
+        self.patients.iter().chain(&self.codes).chain(outputs)
+    }
+
+    /// The size of all blocks.
+    pub fn bytes(&self) -> u64 {
+        self.blocks().map(|block| block.bytes).sum()
+    }
+
+    /// The rows of all outputs.
+    pub fn rows(&self) -> u64 {
+        self.outputs.iter().map(OutputInfo::rows).sum()
+    }
+}
+
+impl Verified<BundleHeader> {
+    /// The bundle's id.
+    pub fn id(&self) -> BundleId {
+        BundleId(self.digest())
+    }
+}
