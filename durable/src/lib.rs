@@ -113,12 +113,29 @@ pub fn sync_parent(path: &Path) -> Result<(), FileError> {
     }
 }
 
+/// Removes what writes that a crash cut off have left in a folder. Only while nobody else writes there.
+pub fn sweep(folder: &Path) -> Result<(), FileError> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(at("list", folder)(error)),
+    };
+    for entry in entries {
+        let path = entry.map_err(at("list", folder))?.path();
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        if name.ends_with(TEMPORARY_SUFFIX.as_bytes()) && path.is_file() {
+            fs::remove_file(&path).map_err(at("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
 fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
     let temporary = beside(path);
     let renamed = write_synced(&temporary, bytes, mode)
         .and_then(|()| fs::rename(&temporary, path).map_err(at("write", path)));
     if renamed.is_err() {
-        // The first error is the one to report; a leftover is swept at the next start.
+        // The first error is the one to report; see `sweep` for a leftover.
         let _ = fs::remove_file(&temporary);
     }
     renamed?;
@@ -147,6 +164,19 @@ fn beside(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_crash_cut_off_is_swept_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["key.pem.7.part", "key.pem", "part"] {
+            fs::write(dir.path().join(name), b"").unwrap();
+        }
+        fs::create_dir(dir.path().join("folder.part")).unwrap();
+        sweep(dir.path()).unwrap();
+        assert!(!dir.path().join("key.pem.7.part").exists());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
+        sweep(&dir.path().join("nothing")).unwrap();
+    }
 
     #[test]
     fn a_secret_is_never_overwritten_and_never_readable_by_others() {

@@ -118,6 +118,9 @@ impl Agent {
     pub fn open(config: Config, progress: Progress, now: Now) -> Result<Self, AgentError> {
         lockgate_durable::create_private_dir(&config.state_dir)?;
         let lock = lock(&config.state_dir)?;
+        for folder in ["", "receipts", "trust", "trust/metadata", "trust/targets"] {
+            lockgate_durable::sweep(&config.state_dir.join(folder))?;
+        }
         let key = key_file::load(&config.key_path()).map_err(AgentError::NotEnrolled)?;
         let tokens = TokenKey::load(&config.tokens.key_file, config.tokens.epoch)?;
         let outbox = Outbox::open(&config.state_dir)?;

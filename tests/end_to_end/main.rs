@@ -1,7 +1,10 @@
 //! End-to-end tests over the real binaries: one subject a file.
 
 mod arrows;
+mod crashes;
+mod full_disk;
 mod hostile;
+mod resending;
 mod whole_flow;
 
 /// Every test can fail with a message of its own.

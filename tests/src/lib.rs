@@ -9,6 +9,7 @@ pub mod exactly_once;
 pub mod linker;
 pub mod registry;
 pub mod site;
+pub mod small_disk;
 pub mod stage;
 pub mod watched;
 
@@ -18,6 +19,7 @@ pub use exactly_once::ExactlyOnce;
 pub use linker::Linker;
 pub use registry::Registry;
 pub use site::{Site, SiteOptions};
+pub use small_disk::SmallDisk;
 pub use stage::Stage;
 
 /// The day that the examples are made for: the last complete month is October 2026.
