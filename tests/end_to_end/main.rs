@@ -4,6 +4,10 @@ mod arrows;
 mod crashes;
 mod full_disk;
 mod hostile;
+mod leaks;
+mod objections;
+mod record;
+mod repeatable;
 mod resending;
 mod whole_flow;
 

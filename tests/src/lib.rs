@@ -6,12 +6,15 @@
 pub mod binaries;
 pub mod command;
 pub mod exactly_once;
+pub mod leak;
 pub mod linker;
+pub mod opened;
 pub mod registry;
 pub mod site;
 pub mod small_disk;
 pub mod stage;
 pub mod watched;
+pub mod wire;
 
 pub use binaries::Binaries;
 pub use command::Finished;

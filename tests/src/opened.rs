@@ -1,0 +1,199 @@
+//! Bundles, read back: verified with the site's key and decoded into rows that a test can ask.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use lockgate_signing::block::{self, Column, Token, Values};
+use lockgate_signing::bundle::{BlockRef, BundleHeader, ColumnKind, OutputInfo};
+use lockgate_signing::digest::Digest;
+use lockgate_signing::envelope::Envelope;
+use lockgate_signing::ids::BundleId;
+use lockgate_signing::keys::{PublicKey, SigningKey};
+
+use crate::{Linker, Site};
+
+/// A bundle whose signature and blocks were checked.
+#[derive(Debug)]
+pub struct OpenedBundle {
+    /// Its id.
+    pub id: BundleId,
+    /// Its header.
+    pub header: BundleHeader,
+    /// The token table.
+    pub patients: Vec<TokenRow>,
+    /// The code dictionary: (system, text).
+    pub codes: Vec<(String, String)>,
+    /// The rows of each output.
+    pub outputs: BTreeMap<String, Vec<Row>>,
+}
+
+/// A row of the token table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRow {
+    /// The patient's token.
+    pub token: Token,
+    /// Whether a Type 2 objection holds.
+    pub type_2: bool,
+    /// The link tokens, where there are any.
+    pub links: Vec<Option<Token>>,
+}
+
+/// A row of an output, by column.
+pub type Row = BTreeMap<String, Cell>;
+
+/// A value of a row.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cell {
+    /// None.
+    Missing,
+    /// A row of the token table.
+    Patient(usize),
+    /// A code: system and text.
+    Code(String, String),
+    /// Days since 1970-01-01.
+    Date(i32),
+    /// A number.
+    Number(f64),
+    /// A category's name.
+    Category(String),
+}
+
+impl OpenedBundle {
+    /// The bundles of a site that a linker has stored, in the order of their chain.
+    pub fn stored(linker: &Linker, site: &Site) -> anyhow::Result<Vec<Self>> {
+        let key = site_key(site)?;
+        let objects = linker.folder().join("objects");
+        let mut opened = Vec::new();
+        for path in files(&objects.join("headers"))? {
+            let header = std::fs::read(&path)?;
+            // The headers of other sites lie beside.
+            if Envelope::<BundleHeader>::read(&header)?.key() == key.id() {
+                opened.push(Self::read(&header, &key, |block| {
+                    let name = block.digest.to_hex();
+                    objects.join("blocks").join(&name[..2]).join(name)
+                })?);
+            }
+        }
+        opened.sort_unstable_by_key(|bundle| bundle.header.sequence);
+        Ok(opened)
+    }
+
+    /// The bundles in a site's outbox, in the order of their chain.
+    pub fn queued(site: &Site) -> anyhow::Result<Vec<Self>> {
+        let key = site_key(site)?;
+        let mut folders: Vec<PathBuf> = std::fs::read_dir(site.state().join("outbox/queued"))?
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect::<Result<_, _>>()?;
+        folders.sort_unstable();
+        let open = |folder: PathBuf| {
+            let header = std::fs::read(folder.join("header.cbor"))?;
+            Self::read(&header, &key, |block| folder.join(format!("{}.block", block.digest.to_hex())))
+        };
+        folders.into_iter().map(open).collect()
+    }
+
+    fn read(
+        signed_header: &[u8],
+        key: &PublicKey,
+        place: impl Fn(&BlockRef) -> PathBuf,
+    ) -> anyhow::Result<Self> {
+        let verified = Envelope::<BundleHeader>::read(signed_header)?.verify(key)?;
+        let id = verified.id();
+        let header = verified.into_message();
+        let bytes = |block: &BlockRef| {
+            let path = place(block);
+            let bytes = std::fs::read(&path).with_context(|| format!("no block {}", path.display()))?;
+            ensure!(Digest::of(&bytes) == block.digest, "{} is not the block of its name", path.display());
+            Ok(bytes)
+        };
+        let mut patients = Vec::new();
+        for block in &header.patients {
+            patients.extend(token_rows(&bytes(block)?, header.tokens.links.len())?);
+        }
+        let mut codes = Vec::new();
+        for block in &header.codes {
+            codes.extend(block::decode_codes(&bytes(block)?)?);
+        }
+        let mut outputs = BTreeMap::new();
+        for output in &header.outputs {
+            let mut rows = Vec::new();
+            for block in &output.blocks {
+                rows.extend(output_rows(&bytes(block)?, output, &codes)?);
+            }
+            outputs.insert(output.name.to_string(), rows);
+        }
+        Ok(Self { id, header, patients, codes, outputs })
+    }
+
+    /// The rows of an output; none for one that is not there.
+    pub fn rows(&self, output: &str) -> &[Row] {
+        self.outputs.get(output).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// The public key of an enrolled site.
+pub fn site_key(site: &Site) -> anyhow::Result<PublicKey> {
+    let pem = std::fs::read_to_string(site.state().join("site-key.pem")).context("the site has no key")?;
+    Ok(SigningKey::from_pem(&pem)?.public())
+}
+
+/// Every file below a folder, in the order of their paths.
+pub fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).with_context(|| format!("no folder {}", folder.display()))? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() { folders.push(entry.path()) } else { found.push(entry.path()) }
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+fn token_rows(bytes: &[u8], links: usize) -> anyhow::Result<Vec<TokenRow>> {
+    let table = block::decode_patients(bytes, links)?;
+    let row = |row: usize| TokenRow {
+        token: table.tokens[row],
+        type_2: table.type_2.contains(row),
+        links: table
+            .links
+            .iter()
+            .map(|link| (!link.missing.contains(row)).then(|| link.tokens[row]))
+            .collect(),
+    };
+    Ok((0..table.tokens.len()).map(row).collect())
+}
+
+fn output_rows(bytes: &[u8], output: &OutputInfo, codes: &[(String, String)]) -> anyhow::Result<Vec<Row>> {
+    let decoded = block::decode_rows(bytes, &output.columns)?;
+    let row = |row: usize| {
+        let columns = output.columns.iter().zip(&decoded.columns);
+        let cells =
+            columns.map(|(info, column)| Ok((info.name.to_string(), cell(column, row, &info.kind, codes)?)));
+        cells.collect::<anyhow::Result<Row>>()
+    };
+    (0..decoded.rows).map(row).collect()
+}
+
+fn cell(column: &Column, row: usize, kind: &ColumnKind, codes: &[(String, String)]) -> anyhow::Result<Cell> {
+    if !column.has(row) {
+        return Ok(Cell::Missing);
+    }
+    Ok(match (&column.values, kind) {
+        (Values::Patients(values), _) => Cell::Patient(values[row] as usize),
+        (Values::Codes(values), _) => {
+            let (system, text) =
+                codes.get(values[row] as usize).context("a code outside of the dictionary")?;
+            Cell::Code(system.clone(), text.clone())
+        }
+        (Values::Dates(values), _) => Cell::Date(values[row]),
+        (Values::Numbers(values), _) => Cell::Number(values[row]),
+        (Values::Categories(values), ColumnKind::Category { categories }) => {
+            let name = categories.get(usize::from(values[row])).context("a category without a name")?;
+            Cell::Category(name.to_string())
+        }
+        (Values::Categories(_), _) => anyhow::bail!("categories in a column of another kind"),
+    })
+}
