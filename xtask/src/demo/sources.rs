@@ -32,7 +32,7 @@ pub(super) enum Kind {
 }
 
 /// The database of one site.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Source {
     /// Its ODS code.
     pub(super) id: String,
