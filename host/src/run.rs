@@ -35,7 +35,7 @@ use crate::outbox::{Outbox, OutboxError};
 use crate::plan::{self, PlanStep};
 use crate::progress::{Progress, ProgressBar};
 use crate::seal::{BlockStore, SealError, SealedBlocks, Sealer};
-use crate::source::{Select, Snapshot, SourceError};
+use crate::source::{End, Select, Snapshot, SourceError};
 use crate::trust::{Trusted, TrustedModule};
 
 /// A run failed; nothing of the period that failed is sent.
@@ -49,6 +49,20 @@ pub enum RunError {
         /// Its last day.
         until: Date,
     },
+    /// A clock that went back. What is current, and what lies in the future, is decided by it.
+    #[error(
+        "this computer's clock says {today}, but the ledger has an entry of {latest}; set the clock right and run again \
+         (if that entry is what was wrong, enrol again with an empty state folder)"
+    )]
+    ClockBehind {
+        /// What the clock says.
+        today: Date,
+        /// The latest day that the ledger knows.
+        latest: Date,
+    },
+    /// A clock that was never set.
+    #[error("this computer's clock says {0}, which was before this program was written; set the clock right and run again")]
+    ClockNotSet(Date),
     /// A module for another kind of site, or a mapping.
     #[error("{0} is for another kind of site than this one")]
     OtherSites(String),
@@ -149,6 +163,7 @@ pub fn run(
     outbox: &Outbox,
     ledger: &mut Ledger,
 ) -> Result<Vec<MadeBundle>, RunError> {
+    check_clock(ledger, now)?;
     let run = Run::prepare(site, signed, now)?;
     let steps = plan::due(&run.manifest, ledger, now.today, run.earliest(ledger)?);
     let mut made = Vec::new();
@@ -231,6 +246,7 @@ impl<'a> Run<'a> {
         };
         let patients = Arc::new(Patients::read(&snapshot, mapping, &register, &rules)?);
         failpoint("run.identity");
+        check_windows(&snapshot, mapping, &manifest)?;
         let evidence = register.evidence;
         Ok(Self { site, signed, now, manifest, module, snapshot: Some(snapshot), patients, evidence })
     }
@@ -247,10 +263,10 @@ impl<'a> Run<'a> {
             let (Some(table), Some(column)) = (self.manifest.table_of(input), input.window_column()) else {
                 continue;
             };
-            let Some(select) = Select::earliest(self.signed.mapping.value(), table, column)? else {
+            let Some(select) = Select::end(self.signed.mapping.value(), table, column, End::First)? else {
                 continue;
             };
-            let found = snapshot.earliest(&select)?;
+            let found = snapshot.end(&select, column)?;
             earliest = match (earliest, found.map(Period::of)) {
                 (Some(before), Some(found)) => Some(before.min(found)),
                 (before, found) => before.or(found),
@@ -437,6 +453,27 @@ pub fn recover(
     Ok(())
 }
 
+/// The clock is not behind what happened already, a day aside for time zones and corrections.
+///
+/// A clock that is set back makes expired modules and policies valid again (a freeze attack from within).
+fn check_clock(ledger: &Ledger, now: Now) -> Result<(), RunError> {
+    if now.today < CLOCK_EARLIEST {
+        return Err(RunError::ClockNotSet(now.today));
+    }
+    // Not the last entry: one that a wrong clock wrote must not make the next run right.
+    let latest = ledger.entries().iter().map(|entry| entry.at).max();
+    let latest = latest.map(|at| at.to_zoned(jiff::tz::TimeZone::UTC).date());
+    match latest {
+        Some(latest) if now.today.tomorrow().is_ok_and(|tomorrow| tomorrow < latest) => {
+            Err(RunError::ClockBehind { today: now.today, latest })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// No agent ran before this day.
+const CLOCK_EARLIEST: Date = jiff::civil::date(2025, 1, 1);
+
 /// What is signed is current, and meant for this kind of site.
 fn check_current(
     config: &Config,
@@ -455,6 +492,27 @@ fn check_current(
     }
     if mapping.sites != config.kind {
         return Err(RunError::OtherSites(format!("mapping `{}`", mapping.id)));
+    }
+    Ok(())
+}
+
+/// Both ends of every window column are dates.
+///
+/// A window is a comparison of texts in the database, which passes over a text of another form without a word; dates of
+/// another form lie at an end. With an index this reads two rows.
+fn check_windows(snapshot: &Snapshot, mapping: &Mapping, manifest: &Manifest) -> Result<(), RunError> {
+    let mut checked = Vec::new();
+    for input in manifest.inputs.values() {
+        let (Some(table), Some(column)) = (manifest.table_of(input), input.window_column()) else { continue };
+        if checked.contains(&(table.name, column)) {
+            continue;
+        }
+        checked.push((table.name, column));
+        for end in [End::First, End::Last] {
+            if let Some(select) = Select::end(mapping, table, column, end)? {
+                snapshot.end(&select, column)?;
+            }
+        }
     }
     Ok(())
 }

@@ -58,17 +58,20 @@ pub enum CodeShape {
     /// 6 to 18 digits: the id of a concept, with its partition and Verhoeff check digit (SNOMED CT Technical Implementation
     /// Guide, SCTID). One in 500 of the numbers that have ten digits passes.
     Sctid,
-    /// Five of `A-Z`, `a-z`, `0-9`, padded at the end with `.` (Read v2, CTV3).
+    /// Five of `A-Z`, `a-z`, `0-9`, padded at the end with `.`, that are not a word (Read v2, CTV3).
     Read,
-    /// A letter, two digits or letters, and up to four more after an optional point (ICD-10, OPCS-4).
+    /// A letter and two digits; then, after an optional point, a digit or `X`, a digit, and `D` or `A` (ICD-10, OPCS-4). No
+    /// postcode fits.
     Classification,
+    /// 3, 5 or 6 of `A-Z`, `0-9`: a letter first, and at least two digits (Organisation Data Service).
+    Organisation,
     /// 1 to 7 digits, `-`, a digit (LOINC).
     Loinc,
     /// A unit of known atoms and annotations (see `ucum.rs`).
     Ucum,
     /// `E` or `W` or `S` or `N`, and 8 digits (Office for National Statistics area codes).
     Area,
-    /// 1 to 8 digits: fewer than an NHS number has.
+    /// 1 to 7 digits: fewer than an NHS number has, or a date of birth.
     Digits,
     /// 1 or 2 of `A-Z`, `0-9`.
     Category,
@@ -107,15 +110,22 @@ impl CodeShape {
                 bytes.len() == 5
                     && bytes[..padding].iter().all(u8::is_ascii_alphanumeric)
                     && bytes[padding..].iter().all(|&byte| byte == b'.')
+                    && !is_word(&bytes[..padding])
             }
-            Self::Classification => {
-                bytes.len() >= 3
-                    && bytes.len() <= 8
+            Self::Classification => match bytes {
+                [letter, one, two, rest @ ..] => {
+                    letter.is_ascii_uppercase()
+                        && one.is_ascii_digit()
+                        && two.is_ascii_digit()
+                        && is_subdivision(rest)
+                }
+                _ => false,
+            },
+            Self::Organisation => {
+                matches!(bytes.len(), 3 | 5 | 6)
                     && bytes[0].is_ascii_uppercase()
-                    && bytes[1..]
-                        .iter()
-                        .all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase() || *byte == b'.')
-                    && bytes[1..].iter().filter(|byte| byte.is_ascii_digit()).count() >= 2
+                    && bytes.iter().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase())
+                    && bytes.iter().filter(|byte| byte.is_ascii_digit()).count() >= 2
             }
             Self::Loinc => match text.split_once('-') {
                 Some((number, check)) => {
@@ -128,7 +138,7 @@ impl CodeShape {
             },
             Self::Ucum => ucum::is_unit(text),
             Self::Area => bytes.len() == 9 && b"EWSN".contains(&bytes[0]) && digits(&bytes[1..]),
-            Self::Digits => bytes.len() <= 8 && digits(bytes),
+            Self::Digits => bytes.len() <= 7 && digits(bytes),
             Self::Category => {
                 bytes.len() <= 2
                     && bytes.iter().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase())
@@ -158,6 +168,38 @@ pub fn normalise_code(shape: CodeShape, text: &str) -> String {
 
 /// Codes by system, as people write them in a manifest or a policy: `{ snomed = ["44054006"], read2 = ["C10F."] }`.
 pub type CodesBySystem = BTreeMap<CodeSystem, Vec<String>>;
+
+/// Whether letters in the place of a Read code are more likely somebody's name.
+///
+/// Codes of letters alone are rare: CTV3 gives out those that begin with `X` or `Y`, Read v2 those of ICD-10's additional
+/// terms (`?yu…`) and residual ones (`y` and `z` at the end); its medicines are in small letters.
+fn is_word(letters: &[u8]) -> bool {
+    let [first, second, rest @ ..] = letters else { return false };
+    if rest.is_empty() || !letters.iter().all(u8::is_ascii_alphabetic) {
+        return false;
+    }
+    let additional = *second == b'y' && rest[0] == b'u';
+    let residual = |byte: &u8| matches!(byte, b'y' | b'z');
+    if matches!(first, b'X' | b'Y') || additional || letters.iter().rev().take(2).all(residual) {
+        return false;
+    }
+    let capitalised = first.is_ascii_uppercase() && letters[1..].iter().all(u8::is_ascii_lowercase);
+    letters.len() == 5 || capitalised && !residual(second)
+}
+
+/// What may follow the first three characters of an ICD-10 or OPCS-4 code.
+fn is_subdivision(bytes: &[u8]) -> bool {
+    let digit = u8::is_ascii_digit;
+    match bytes {
+        [] | [b'X'] => true,
+        // A dagger or an asterisk, as hospitals write them.
+        [fourth, b'D' | b'A'] => digit(fourth),
+        [fourth, fifth, b'D' | b'A'] => digit(fourth) && digit(fifth),
+        [fourth] => digit(fourth),
+        [fourth, fifth] => (digit(fourth) || *fourth == b'X') && digit(fifth),
+        _ => false,
+    }
+}
 
 /// Whether an SCTID is of a concept: the two digits before the check digit are `00`, or `10` in an extension, whose
 /// ids have at least eleven digits because they hold a namespace.
@@ -211,9 +253,18 @@ mod tests {
             ("read2", "9Nu0."),
             ("read2", "9Nu0"),
             ("read2", "9Nu0.00"),
+            ("read2", "Ayu.."),
+            ("read2", "ByuDF"),
+            ("read2", "Eu32z"),
+            ("read2", "bxd.."),
+            ("read2", "PKyyz"),
+            ("read2", "C"),
+            ("ctv3", "XaaVL"),
             ("ctv3", "XaZ89"),
             ("icd10", "E11.9"),
             ("icd10", "I10"),
+            ("icd10", "B24X"),
+            ("icd10", "M90.9A"),
             ("opcs4", "K40.1"),
             ("loinc", "4548-4"),
             ("ucum", "mm[Hg]"),
@@ -228,11 +279,20 @@ mod tests {
             ("snomed", "John Smith"),
             ("read2", "..9Nu"),
             ("read2", "Smith John"),
+            ("read2", "Smith"),
+            ("read2", "SMITH"),
+            ("ctv3", "smith"),
+            ("read2", "John"),
+            ("read2", "Lee"),
             ("icd10", "SMITH"),
+            ("icd10", "SW1A2AA"),
+            ("icd10", "M11AA"),
+            ("icd10", "A81001"),
             ("loinc", "9434765919"),
             ("ucum", "{john}"),
             ("ucum", "see notes"),
             ("rxnorm", "9434765919"),
+            ("rxnorm", "19570319"),
             ("snomed", "9434765919"),
             ("lsoa", "SW1A 2AA"),
         ] {

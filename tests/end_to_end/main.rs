@@ -1,6 +1,7 @@
 //! End-to-end tests over the real binaries: one subject a file.
 
 mod arrows;
+mod code_columns;
 mod crashes;
 mod full_disk;
 mod hostile;

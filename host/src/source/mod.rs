@@ -12,7 +12,7 @@ use lockgate_signing::mapping::Mapping;
 use rusqlite::{Connection, OpenFlags, Rows};
 
 pub(crate) use cell::{CategoryReader, CellError, CodeReader, DateReader, FlagReader, number, text};
-pub(crate) use statement::{Select, Window};
+pub(crate) use statement::{End, Select, Window};
 
 /// The database cannot be read as the mapping says.
 #[derive(Debug, thiserror::Error)]
@@ -39,13 +39,14 @@ pub enum SourceError {
     },
     /// A row could not be fetched.
     #[error(
-        "the clinical database stopped answering in table `{table}`: {source}; try again when it is back"
+        "the clinical database stopped answering in table `{table}`: {why}; try again when it is back, and if it stays \
+         so, ask the publishing team about the mapping"
     )]
     Fetch {
         /// The canonical table.
         table: &'static str,
-        /// What the database says.
-        source: rusqlite::Error,
+        /// What the database says, without its own text: that may quote a value (of a JSON path, for example).
+        why: rusqlite::ffi::Error,
     },
     /// A value is not of its declared type.
     #[error(
@@ -131,7 +132,7 @@ impl Snapshot {
         let parameters = rusqlite::params_from_iter(&select.parameters);
         let mut rows: Rows<'_> = statement.query(parameters).map_err(refused)?;
         let mut number = 0;
-        while let Some(row) = rows.next().map_err(|source| SourceError::Fetch { table, source })? {
+        while let Some(row) = rows.next().map_err(|error| fetch_error(table, &error))? {
             number += 1;
             each(number, row)?;
         }
@@ -140,23 +141,33 @@ impl Snapshot {
 }
 
 impl Snapshot {
-    /// The day that [`Select::earliest`] finds.
-    pub(crate) fn earliest(&self, select: &Select<'_>) -> Result<Option<jiff::civil::Date>, SourceError> {
+    /// The day that [`Select::end`] finds; an error where it is not a day.
+    pub(crate) fn end(
+        &self,
+        select: &Select<'_>,
+        column: &str,
+    ) -> Result<Option<jiff::civil::Date>, SourceError> {
         let mut found = None;
         self.read(select, |row_number, row| {
             let place = Place { mapping: select.mapping, table: select.table.name, row: row_number };
-            let reader = select.columns[0].map(|(column, _)| DateReader::of(column));
+            let reader = select.columns[0].map(|(mapped, _)| DateReader::of(mapped));
             let value = row.get_ref(0).map_err(|_| CellError::Missing);
             let interval = match reader {
                 Some(reader) => value.and_then(|value| reader.interval(value)),
                 None => Ok(None),
             };
-            let interval = interval.map_err(place.column("(earliest)"))?;
+            let interval = interval.map_err(place.column(column))?;
             found = interval.map(|interval| interval.first);
             Ok(())
         })?;
         Ok(found)
     }
+}
+
+fn fetch_error(table: &'static str, error: &rusqlite::Error) -> SourceError {
+    // Fetching a row fails in SQLite or not at all; 1 is its general error.
+    let why = error.sqlite_error().copied().unwrap_or_else(|| rusqlite::ffi::Error::new(1));
+    SourceError::Fetch { table, why }
 }
 
 /// Where a cell is, for errors.

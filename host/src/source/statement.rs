@@ -21,6 +21,13 @@ pub(crate) struct Window<'a> {
     pub(crate) last: Date,
 }
 
+/// An end of the values of a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    First,
+    Last,
+}
+
 /// A statement that is ready to run, and where its columns come from.
 pub(crate) struct Select<'a> {
     pub(crate) mapping: &'a Mapping,
@@ -115,11 +122,12 @@ impl<'a> Select<'a> {
         Ok(Self { mapping, table, sql, parameters, columns: places })
     }
 
-    /// The statement for the earliest value of a date column; `None` where its text does not sort.
-    pub(crate) fn earliest(
+    /// The statement for the first or the last value of a date column; `None` where its text does not sort.
+    pub(crate) fn end(
         mapping: &'a Mapping,
         table: &'static CanonicalTable,
         column: &str,
+        end: End,
     ) -> Result<Option<Self>, SourceError> {
         let mapped = table_of(mapping, table)?;
         let Some(found) = column_of(mapped, column).filter(|column| column.date == Some(DateFormat::Iso))
@@ -131,7 +139,11 @@ impl<'a> Select<'a> {
         let mut conditions = vec![format!("{date} <> ''")];
         conditions.extend(mapped.filter.iter().map(|filter| format!("({filter})")));
         conditions.extend((1..=found.missing.len()).map(|place| format!("{date} <> ?{place}")));
-        let sql = format!("SELECT min({date}) FROM {from} WHERE {}", conditions.join(" AND "));
+        let which = match end {
+            End::First => "min",
+            End::Last => "max",
+        };
+        let sql = format!("SELECT {which}({date}) FROM {from} WHERE {}", conditions.join(" AND "));
         Ok(Some(Self {
             mapping,
             table,

@@ -1,0 +1,183 @@
+//! The same snapshot, module, policy, mapping and keys give the same bytes; and what changed later is sent again.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+use lockgate_tests::command::finish;
+use lockgate_tests::opened::{OpenedBundle, files};
+use lockgate_tests::{Site, SiteOptions, Stage};
+use rusqlite::Connection;
+
+use crate::TestResult;
+use crate::record::{Entry, PLAIN, Record};
+
+/// Makes a practice.
+fn practice(stage: &Stage, path: &Path, arguments: &[&str]) -> TestResult {
+    let mut command = Command::new(stage.binaries.program("practice")?);
+    finish(command.args(["make", "practice", "--out"]).arg(path).args(arguments))?.ok().map(|_| ())
+}
+
+/// Every file of what a fresh agent with the keys of `site` makes of a database: signed headers and blocks, by name.
+fn outbox(
+    stage: &Stage,
+    site: &Site,
+    name: &str,
+    database: &Path,
+) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
+    let options = SiteOptions { database: database.to_owned(), ..site.options.clone() };
+    let other = stage.site_not_enrolled(name, options)?;
+    std::fs::create_dir(other.state())?;
+    for key in ["site-key.pem", "linker-key.pem"] {
+        std::fs::copy(site.state().join(key), other.state().join(key))?;
+    }
+    other.command(&["run", "--no-push"])?.ok()?;
+    let queued = other.state().join("outbox/queued");
+    let mut made = BTreeMap::new();
+    for path in files(&queued)? {
+        made.insert(path.strip_prefix(&queued)?.display().to_string(), std::fs::read(&path)?);
+    }
+    Ok(made)
+}
+
+fn same(what: &str, one: &BTreeMap<String, Vec<u8>>, two: &BTreeMap<String, Vec<u8>>) -> TestResult {
+    let names = |made: &BTreeMap<String, Vec<u8>>| made.keys().cloned().collect::<Vec<_>>();
+    ensure!(one == two, "{what} changes the bytes:\n{:#?}\n{:#?}", names(one), names(two));
+    Ok(())
+}
+
+/// Copies a database and changes the copy with SQL.
+fn changed(from: &Path, to: &Path, sql: &str) -> TestResult {
+    std::fs::copy(from, to)?;
+    Ok(Connection::open(to)?.execute_batch(sql)?)
+}
+
+#[test]
+fn the_same_snapshot_gives_the_same_bytes_however_it_is_stored() -> TestResult {
+    let stage = Stage::new(&["gp-monthly", "diabetes-register"])?;
+    let folder = stage.folder();
+    let path = |name: &str| folder.join(name).with_extension("sqlite");
+    let plain = path("plain");
+    practice(&stage, &plain, &["--patients", "600"])?;
+    practice(&stage, &path("shuffled"), &["--patients", "600", "--shuffle", "11"])?;
+    practice(&stage, &path("wal"), &["--patients", "600", "--journal", "wal"])?;
+    ensure!(path("wal").with_extension("sqlite-wal").exists(), "there is no log beside the database");
+    changed(&plain, &path("vacuumed"), "PRAGMA page_size = 16384; VACUUM;")?;
+    ensure!(std::fs::read(path("vacuumed"))?[16..18] == [0x40, 0], "the page size is the same");
+    changed(
+        &plain,
+        &path("unindexed"),
+        "DROP INDEX CareRecord_Observation_EnteredDate; DROP INDEX CareRecord_Observation_CodeId;
+         DROP INDEX Prescribing_IssueRecord_EnteredDate; DELETE FROM sqlite_stat1;",
+    )?;
+    // Rows again in the opposite order, each with another rowid.
+    changed(
+        &plain,
+        &path("reversed"),
+        "CREATE TABLE o AS SELECT * FROM CareRecord_Observation; DELETE FROM CareRecord_Observation;
+         INSERT INTO CareRecord_Observation SELECT * FROM o ORDER BY rowid DESC; DROP TABLE o;
+         CREATE TABLE p AS SELECT * FROM Admin_Patient; DELETE FROM Admin_Patient;
+         INSERT INTO Admin_Patient SELECT * FROM p ORDER BY rowid DESC; DROP TABLE p;",
+    )?;
+
+    let site = stage.site("site", SiteOptions::practice("A81001", &plain))?;
+    let first = outbox(&stage, &site, "first", &plain)?;
+    ensure!(first.keys().filter(|name| name.ends_with("header.cbor")).count() == 8, "{:?}", first.keys());
+    same("a second run", &first, &outbox(&stage, &site, "second", &plain)?)?;
+    for name in ["shuffled", "wal", "vacuumed", "unindexed", "reversed"] {
+        same(name, &first, &outbox(&stage, &site, name, &path(name))?)?;
+    }
+    // The comparison can fail: one value more or less is seen.
+    changed(
+        &plain,
+        &path("other"),
+        "UPDATE CareRecord_Observation SET NumericValue = NumericValue + 1 WHERE rowid =
+             (SELECT max(rowid) FROM CareRecord_Observation WHERE NumericValue IS NOT NULL AND IsDeleted = 0)",
+    )?;
+    ensure!(first != outbox(&stage, &site, "other", &path("other"))?, "another value gives the same bytes");
+    Ok(())
+}
+
+#[test]
+fn an_input_that_is_too_large_for_memory_gives_the_same_bytes_in_any_order() -> TestResult {
+    let stage = Stage::new(&["gp-monthly"])?;
+    let (plain, shuffled) = (stage.folder().join("plain.sqlite"), stage.folder().join("shuffled.sqlite"));
+    // 970,000 coded entries in one month are 27 MiB in columns; the agent keeps 24 of an input and spills the rest.
+    let large = ["--patients", "2000", "--months", "1", "--events-per-patient-month", "660"];
+    practice(&stage, &plain, &large)?;
+    practice(&stage, &shuffled, &[&large[..], &["--shuffle", "3"]].concat())?;
+    let site = stage.site("site", SiteOptions::practice("A81001", &plain))?;
+    let one = outbox(&stage, &site, "one", &plain)?;
+    same("another order", &one, &outbox(&stage, &site, "two", &shuffled)?)?;
+    let bytes: usize = one.values().map(Vec::len).sum();
+    ensure!(bytes > 1 << 20, "only {bytes} bytes were made");
+    Ok(())
+}
+
+/// What a site sends, as of a day.
+fn run_on(stage: &Stage, site: &mut Site, day: &str) -> anyhow::Result<Vec<OpenedBundle>> {
+    let before = OpenedBundle::stored(&stage.linker, site)?.len();
+    site.options.as_of = day.to_owned();
+    site.run()?;
+    Ok(OpenedBundle::stored(&stage.linker, site)?.split_off(before))
+}
+
+fn periods(bundles: &[OpenedBundle]) -> Vec<String> {
+    bundles.iter().map(|bundle| bundle.header.period.to_string()).collect()
+}
+
+#[test]
+fn an_earlier_month_is_sent_again_only_if_it_changed() -> TestResult {
+    let stage = Stage::new(&["gp-monthly"])?;
+    let database = stage.folder().join("practice.sqlite");
+    let record = Record::create(&database)?;
+    for (id, person) in [("1000001", 1), ("1000002", 2), ("1000003", 3)] {
+        record.patient(id, person, "E01990001")?;
+        for entered in ["2026-10-10", "2026-11-10"] {
+            record.entry(&Entry { patient: id, entered, ..PLAIN })?;
+        }
+    }
+    let consent = Entry { kind: "CONS", code_kind: Some("CONS"), value: None, unit: None, ..PLAIN };
+    // Somebody who withdrew: evidence that there is evidence.
+    record.entry(&Entry { patient: "1000003", code: "827261000000102", entered: "2020-01-01", ..consent })?;
+    let mut site = stage.site("practice", SiteOptions::practice("A81001", &database))?;
+
+    let first = run_on(&stage, &mut site, "2026-11-01")?;
+    ensure!(periods(&first) == ["2026-07", "2026-08", "2026-09", "2026-10"], "{:?}", periods(&first));
+    // Nothing changed: only the new month.
+    let november = run_on(&stage, &mut site, "2026-12-01")?;
+    ensure!(periods(&november) == ["2026-11"], "{:?}", periods(&november));
+    ensure!(november[0].header.supersedes.is_none() && november[0].header.previous == Some(first[3].id));
+    ensure!(run_on(&stage, &mut site, "2026-12-02")?.is_empty(), "sent again without a change");
+
+    // A row that reached the database late, with a day of entry in November.
+    record.entry(&Entry { patient: "1000002", entered: "2026-11-29", value: Some(26.5), ..PLAIN })?;
+    let december = run_on(&stage, &mut site, "2027-01-01")?;
+    ensure!(periods(&december) == ["2026-11", "2026-12"], "{:?}", periods(&december));
+    ensure!(december[0].header.supersedes == Some(november[0].id), "{:?}", december[0].header.supersedes);
+    ensure!(december[0].rows("events").len() == november[0].rows("events").len() + 1);
+
+    // An objection made since: the month before is sent again, without the person who made it.
+    let dissent = Entry { patient: "1000001", code: "827241000000103", ..consent };
+    record.entry(&Entry { entered: "2027-01-05", effective: Some("2027-01-05"), ..dissent })?;
+    record.entry(&Entry { patient: "1000001", entered: "2026-12-05", ..PLAIN })?;
+    record.entry(&Entry { patient: "1000002", entered: "2026-12-05", ..PLAIN })?;
+    let january = run_on(&stage, &mut site, "2027-02-01")?;
+    ensure!(periods(&january) == ["2026-12", "2027-01"], "{:?}", periods(&january));
+    ensure!(january[0].header.supersedes == Some(december[1].id));
+    ensure!(january[0].patients.len() == 1 && january[0].header.counts.withheld_type_1 == 1);
+    // The chain has no gap and no fork.
+    let all = OpenedBundle::stored(&stage.linker, &site)?;
+    for pair in all.windows(2) {
+        ensure!(
+            pair[1].header.previous == Some(pair[0].id),
+            "the chain is broken at {}",
+            pair[1].header.sequence
+        );
+    }
+    let sites = stage.linker.command(&["--json", "sites"])?.ok()?.json()?;
+    let incidents = sites["sites"][0]["incidents"].as_array().map(Vec::len);
+    ensure!(incidents.is_none_or(|incidents| incidents == 0), "{sites}");
+    all.last().context("nothing was sent").map(|_| ())
+}
