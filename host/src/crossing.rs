@@ -223,11 +223,12 @@ impl Crossing<'_> {
         let at = |name| place.column(name);
         let get = |place: usize| row.get_ref(place).map_err(|_| CellError::Missing);
         // 1. The window first: rows outside of it are not even counted.
+        let mut window_day = 0;
         if let (Some((first, last)), Some(column)) = (plan.days, plan.window_at) {
             let column = &plan.plans[column];
             if let Reader::Date { reader, .. } = &column.reader {
                 match get(column.at).and_then(|value| reader.day(value)).map_err(at(column.name))? {
-                    Some(day) if (first..=last).contains(&day) => {}
+                    Some(day) if (first..=last).contains(&day) => window_day = day,
                     _ => return Ok(Outcome::Dropped),
                 }
             }
@@ -255,10 +256,16 @@ impl Crossing<'_> {
             }
         }
         // 3. The columns.
-        for column in plan.plans {
+        for (position, column) in plan.plans.iter().enumerate() {
             let wrong = at(column.name);
             let cell = match &column.reader {
                 Reader::Absent => None,
+                // Read in the first step.
+                Reader::Date { month: false, .. }
+                    if plan.days.is_some() && plan.window_at == Some(position) =>
+                {
+                    Some(Cell::Date(window_day))
+                }
                 Reader::Patient => Some(Cell::Patient(handle)),
                 Reader::Date { reader, month } => {
                     let day = get(column.at).and_then(|value| reader.day(value)).map_err(wrong)?;

@@ -1,7 +1,7 @@
 //! Codes as numbers: each distinct code of the source is normalised, held to its system's shape, and looked up in the
 //! sensitive lists and the module's codelists once, however many rows carry it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::BuildHasher as _;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -10,6 +10,7 @@ use lockgate_signing::ids::Name;
 use lockgate_signing::mapping::Mapping;
 use lockgate_signing::policy::SensitiveCodes;
 
+use crate::decimal::decimal;
 use crate::source::CellError;
 
 /// More distinct codes than this are not codes: about ten times what is in use in the whole country.
@@ -42,8 +43,10 @@ pub(crate) struct Dictionary {
     systems: Vec<String>,
     shapes: Vec<CodeShape>,
     codes: Vec<Code>,
-    /// Raw texts: (system, text as in the database) to a code.
+    /// Raw texts: (system, text as in the database) to a code. Those that are decimal numbers are kept as numbers, which
+    /// are found faster.
     raw: HashTable<(u8, Box<[u8]>, u32)>,
+    raw_numbers: HashMap<(u8, u64), u32, DefaultHashBuilder>,
     /// Normalised texts to the same.
     normal: HashTable<u32>,
     hasher: DefaultHashBuilder,
@@ -88,6 +91,7 @@ impl Dictionary {
             shapes: Vec::new(),
             codes: vec![malformed],
             raw: HashTable::new(),
+            raw_numbers: HashMap::default(),
             normal: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             sensitive: HashSet::new(),
@@ -126,24 +130,38 @@ impl Dictionary {
 
     /// The number of a code as it is in the database.
     pub(crate) fn number(&mut self, system: u8, raw: &[u8]) -> Result<u32, CellError> {
+        if let Some(decimal) = decimal(raw) {
+            if let Some(&number) = self.raw_numbers.get(&(system, decimal)) {
+                return Ok(number);
+            }
+            let Some(number) = self.new_number(system, raw)? else { return Ok(MALFORMED) };
+            self.raw_numbers.insert((system, decimal), number);
+            return Ok(number);
+        }
         let hash = self.hasher.hash_one((system, raw));
         if let Some((_, _, number)) =
             self.raw.find(hash, |(known, text, _)| *known == system && text.as_ref() == raw)
         {
             return Ok(*number);
         }
-        let shape = self.shapes[usize::from(system)];
-        let normal = std::str::from_utf8(raw).ok().map(|text| normalise_code(shape, text));
-        let Some(normal) = normal.filter(|text| shape.fits(text)) else { return Ok(MALFORMED) };
-        let number = self.normal_number(system, normal)?;
-        if self.raw.len() >= CODES_MAX {
-            return Err(CellError::TooManyCodes);
-        }
+        let Some(number) = self.new_number(system, raw)? else { return Ok(MALFORMED) };
         let Self { raw: table, hasher, .. } = self;
         table.insert_unique(hash, (system, raw.into(), number), |(system, text, _)| {
             hasher.hash_one((*system, text.as_ref()))
         });
         Ok(number)
+    }
+
+    /// The number of a code that is seen for the first time in this form; `None`: it is malformed.
+    fn new_number(&mut self, system: u8, raw: &[u8]) -> Result<Option<u32>, CellError> {
+        let shape = self.shapes[usize::from(system)];
+        let normal = std::str::from_utf8(raw).ok().map(|text| normalise_code(shape, text));
+        let Some(normal) = normal.filter(|text| shape.fits(text)) else { return Ok(None) };
+        let number = self.normal_number(system, normal)?;
+        if self.raw.len() + self.raw_numbers.len() >= CODES_MAX {
+            return Err(CellError::TooManyCodes);
+        }
+        Ok(Some(number))
     }
 
     fn normal_number(&mut self, system: u8, text: String) -> Result<u32, CellError> {

@@ -6,6 +6,7 @@ mod check;
 pub mod cli;
 pub mod config;
 mod crossing;
+mod decimal;
 mod dictionary;
 pub mod enrol;
 mod evidence;

@@ -21,9 +21,9 @@ use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
 use zeroize::Zeroizing;
 
 /// Rows of a chunk.
-const CHUNK_ROWS: usize = if cfg!(test) { 100 } else { 1 << 18 };
+const CHUNK_ROWS: usize = if cfg!(test) { 100 } else { 1 << 17 };
 /// Chunk bytes that one input keeps in memory.
-const MEMORY_BYTES_MAX: usize = if cfg!(test) { 10_000 } else { 24 << 20 };
+const MEMORY_BYTES_MAX: usize = if cfg!(test) { 10_000 } else { 16 << 20 };
 /// Rows of a spilled page: what one run needs in memory while it is merged.
 const PAGE_ROWS: usize = if cfg!(test) { 16 } else { 4_096 };
 

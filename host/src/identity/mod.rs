@@ -6,13 +6,12 @@
 //!
 //! Handles are numbered in the order of the tokens, which carries nothing of the local order.
 
+mod local_ids;
 mod nhs_number;
 mod tokens;
 
 use std::collections::HashMap;
-use std::hash::BuildHasher as _;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
 use lockgate_signing::block::{Bitmap, LinkTokens, PatientTable, Token};
 use lockgate_signing::canonical;
 use lockgate_signing::ids::SiteId;
@@ -24,6 +23,7 @@ use crate::objections::{Interval, Objection, ObjectionRegister};
 use crate::source::{
     CategoryReader, CellError, DateReader, FlagReader, Place, Select, Snapshot, SourceError, text,
 };
+use local_ids::LocalIds;
 use nhs_number::NhsNumber;
 use tokens::{IdentityParts, TokenDomain};
 pub use tokens::{TokenKey, TokenKeyError};
@@ -78,12 +78,12 @@ pub(crate) struct PatientCounts {
 
 /// Run-local handles and the tokens behind them. Holds local ids, so it can be neither printed nor serialised.
 pub(crate) struct Patients {
-    local_ids: Vec<u8>,
-    /// Where each local id ends in `local_ids`, and its handle or [`WITHHELD`].
-    entries: Vec<(u32, u32)>,
-    index: HashTable<u32>,
-    hasher: DefaultHashBuilder,
+    /// Each local id's handle or [`WITHHELD`].
+    local_ids: LocalIds,
     persons: Vec<Person>,
+    /// The link tokens of each candidate, one of each kind.
+    links: Vec<Option<Token>>,
+    kinds: usize,
     domain: TokenDomain,
     pub(crate) counts: PatientCounts,
 }
@@ -94,13 +94,13 @@ const WITHHELD: u32 = u32::MAX;
 struct Person {
     token: Token,
     type_2: bool,
-    links: Vec<Option<Token>>,
+    /// Whose link tokens are theirs.
+    candidate: u32,
 }
 
 /// Somebody while the identity table is read.
 struct Candidate {
     token: Token,
-    links: Vec<Option<Token>>,
     objection: Objection,
     sensitive: bool,
     test: bool,
@@ -134,11 +134,10 @@ impl Patients {
         let text_at = |column: usize| select.columns[column].map(|(_, at)| at);
 
         let mut patients = Self {
-            local_ids: Vec::new(),
-            entries: Vec::new(),
-            index: HashTable::new(),
-            hasher: DefaultHashBuilder::default(),
+            local_ids: LocalIds::default(),
             persons: Vec::new(),
+            links: Vec::new(),
+            kinds: rules.links.len(),
             domain: rules.key.domain(rules.purpose),
             counts: PatientCounts::default(),
         };
@@ -193,9 +192,9 @@ impl Patients {
                 None => patients.domain.of_local_id(rules.site.as_str(), local_id),
             };
             let candidate = *by_token.entry(token).or_insert_with(|| {
+                patients.links.extend(rules.links.iter().map(|_| None));
                 candidates.push(Candidate {
                     token,
-                    links: vec![None; rules.links.len()],
                     objection: Objection::default(),
                     sensitive: false,
                     test: false,
@@ -204,7 +203,8 @@ impl Patients {
                 candidates.len() as u32 - 1
             });
             let person = &mut candidates[candidate as usize];
-            for (link, kind) in person.links.iter_mut().zip(rules.links) {
+            let links = &mut patients.links[candidate as usize * rules.links.len()..];
+            for (link, kind) in links.iter_mut().zip(rules.links) {
                 // Registrations of one person may differ in postcode; which one is read first must not matter.
                 *link = (*link).max(patients.domain.link(*kind, &parts));
             }
@@ -215,7 +215,7 @@ impl Patients {
             // A number that is never issued belongs to a test patient, except where everybody is one.
             person.test |=
                 test || rules.mode == Mode::Production && number.is_some_and(|number| number.is_test());
-            if !patients.insert(local_id, candidate) && twice.is_none() {
+            if !patients.local_ids.insert(local_id, candidate) && twice.is_none() {
                 twice = Some(row_number);
             }
             Ok(())
@@ -238,9 +238,8 @@ impl Patients {
         let mut order: Vec<u32> = (0..candidates.len() as u32).collect();
         order.sort_unstable_by_key(|&candidate| candidates[candidate as usize].token);
         let mut handles = vec![WITHHELD; candidates.len()];
-        let mut candidates: Vec<Option<Candidate>> = candidates.into_iter().map(Some).collect();
         for candidate in order {
-            let Some(person) = candidates[candidate as usize].take() else { continue };
+            let person = &candidates[candidate as usize];
             if person.test {
                 self.counts.test_patients += 1;
                 continue;
@@ -257,40 +256,14 @@ impl Patients {
             }
             self.counts.flagged_type_2 += u64::from(person.objection.type_2);
             handles[candidate as usize] = self.persons.len() as u32;
-            self.persons.push(Person {
-                token: person.token,
-                type_2: person.objection.type_2,
-                links: person.links,
-            });
+            self.persons.push(Person { token: person.token, type_2: person.objection.type_2, candidate });
         }
-        for (_, handle) in &mut self.entries {
-            *handle = handles[*handle as usize];
-        }
-    }
-
-    /// Adds a local id; `false` if it was there.
-    fn insert(&mut self, local_id: &[u8], candidate: u32) -> bool {
-        if self.find(local_id).is_some() {
-            return false;
-        }
-        self.local_ids.extend_from_slice(local_id);
-        self.entries.push((self.local_ids.len() as u32, candidate));
-        let Self { index, hasher, entries, local_ids, .. } = self;
-        index.insert_unique(hasher.hash_one(local_id), entries.len() as u32 - 1, |&entry| {
-            hasher.hash_one(local_id_of(local_ids, entries, entry))
-        });
-        true
-    }
-
-    fn find(&self, local_id: &[u8]) -> Option<u32> {
-        let hash = self.hasher.hash_one(local_id);
-        let same = |&entry: &u32| local_id_of(&self.local_ids, &self.entries, entry) == local_id;
-        self.index.find(hash, same).map(|&entry| self.entries[entry as usize].1)
+        self.local_ids.map(|candidate| handles[candidate as usize]);
     }
 
     /// What a local id is to the boundary.
     pub(crate) fn lookup(&self, local_id: &[u8]) -> Lookup {
-        match self.find(local_id) {
+        match self.local_ids.find(local_id) {
             None => Lookup::Unknown,
             Some(WITHHELD) => Lookup::Withheld,
             Some(handle) => Lookup::Handle(handle),
@@ -312,11 +285,10 @@ impl Patients {
         let persons = || handles.iter().map(|&handle| &self.persons[handle as usize]);
         let mut type_2 = Bitmap::none(handles.len());
         persons().enumerate().filter(|(_, person)| person.type_2).for_each(|(row, _)| type_2.set(row));
-        let kinds = self.persons.first().map_or(0, |person| person.links.len());
-        let links = (0..kinds).map(|kind| {
+        let links = (0..self.kinds).map(|kind| {
             let mut missing = Bitmap::none(handles.len());
             let tokens = persons().enumerate().map(|(row, person)| {
-                person.links[kind].unwrap_or_else(|| {
+                self.links[person.candidate as usize * self.kinds + kind].unwrap_or_else(|| {
                     missing.set(row);
                     Token::default()
                 })
@@ -329,9 +301,4 @@ impl Patients {
             links: links.collect(),
         }
     }
-}
-
-fn local_id_of<'a>(local_ids: &'a [u8], entries: &[(u32, u32)], entry: u32) -> &'a [u8] {
-    let start = entry.checked_sub(1).map_or(0, |before| entries[before as usize].0);
-    &local_ids[start as usize..entries[entry as usize].0 as usize]
 }

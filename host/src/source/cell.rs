@@ -1,5 +1,7 @@
 //! Values by their declared type.
 
+use std::cell::Cell;
+
 use jiff::civil::Date;
 use lockgate_signing::mapping::{ColumnMapping, DateFormat};
 use rusqlite::types::ValueRef;
@@ -83,15 +85,20 @@ fn is_missing(text: &[u8], missing: &[String]) -> bool {
 }
 
 /// Reads dates of one column.
-#[derive(Clone, Copy)]
 pub(crate) struct DateReader<'a> {
     format: DateFormat,
     missing: &'a [String],
+    /// The last text of ten bytes, and its day: rows that follow each other are often of one day.
+    last: Cell<Option<([u8; 10], i32)>>,
 }
 
 impl<'a> DateReader<'a> {
     pub(crate) fn of(column: &'a ColumnMapping) -> Self {
-        Self { format: column.date.unwrap_or(DateFormat::Iso), missing: &column.missing }
+        Self::new(column.date.unwrap_or(DateFormat::Iso), &column.missing)
+    }
+
+    fn new(format: DateFormat, missing: &'a [String]) -> Self {
+        Self { format, missing, last: Cell::new(None) }
     }
 
     /// A day since 1970-01-01; a partial date is its first day.
@@ -102,14 +109,24 @@ impl<'a> DateReader<'a> {
                 _ => Err(type_error(value, "a date as text")),
             };
         };
+        if let Some((last, day)) = self.last.get()
+            && *text == last
+        {
+            return Ok(Some(day));
+        }
         if text.is_empty() || is_missing(text, self.missing) {
             return Ok(None);
         }
-        // The common case, without building a date.
-        if matches!(self.format, DateFormat::Iso) {
-            return iso(text).map(Some).ok_or(CellError::Date);
+        let day = match (self.format, iso(text)) {
+            // The common case, without building a date.
+            (DateFormat::Iso | DateFormat::PartialIso | DateFormat::Mixed, Some(day)) => day,
+            (DateFormat::Iso, None) => return Err(CellError::Date),
+            _ => days(self.interval_of(text)?.first),
+        };
+        if let Ok(text) = text.try_into() {
+            self.last.set(Some((text, day)));
         }
-        self.interval_of(text).map(|interval| Some(days(interval.first)))
+        Ok(Some(day))
     }
 
     /// The days that a value may mean; `None` where there is nothing or it cannot be read.
@@ -315,7 +332,7 @@ mod tests {
     use super::*;
 
     fn reader(format: DateFormat) -> DateReader<'static> {
-        DateReader { format, missing: &[] }
+        DateReader::new(format, &[])
     }
 
     #[test]
