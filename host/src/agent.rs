@@ -288,7 +288,7 @@ impl Common {
 }
 
 /// One agent at a time works on a state folder; the lock goes with the process.
-fn lock(state: &Path) -> Result<File, AgentError> {
+pub(crate) fn lock(state: &Path) -> Result<File, AgentError> {
     let path = state.join("lock");
     let file = File::create(&path).map_err(at("create", &path))?;
     match file.try_lock() {

@@ -6,6 +6,7 @@
 pub mod binaries;
 pub mod command;
 pub mod exactly_once;
+pub mod http;
 pub mod leak;
 pub mod linker;
 pub mod opened;

@@ -9,11 +9,12 @@ use clap::{Parser, Subcommand};
 use jiff::civil::Date;
 use lockgate_signing::ids::{Name, Period};
 
-use crate::agent::{Agent, AgentError};
+use crate::agent::{self, Agent, AgentError};
 use crate::config::Config;
 use crate::enrol::enrol;
 use crate::ledger::{Event, Ledger};
 use crate::linker_client::LinkerClient;
+use crate::outbox::OutboxError;
 use crate::progress::Progress;
 use crate::push::PushError;
 use crate::run::Now;
@@ -24,7 +25,7 @@ use crate::run::Now;
 /// that the publishing team has signed, and pushes signed bundles to the linker. It only dials out.
 ///
 /// Exit codes: 0 everything is done; 1 an error, nothing was done; 2 wrong usage; 3 a module failed, the others ran;
-/// 4 bundles are left in the outbox and will be sent next time; 5 the linker refuses a bundle.
+/// 4 bundles are left in the outbox and will be sent next time; 5 the linker refuses a bundle, or its receipt is not valid.
 #[derive(Debug, Parser)]
 #[command(name = "lockgate-agent", version, max_term_width = 100)]
 pub struct Cli {
@@ -143,6 +144,9 @@ impl Cli {
         match &self.command {
             Command::Config { command: ConfigCommand::Show } => show::config(&config, self.json)?,
             Command::Enrol { token_file } => {
+                // The ledger has one writer.
+                lockgate_durable::create_private_dir(&config.state_dir)?;
+                let _lock = agent::lock(&config.state_dir)?;
                 let client = LinkerClient::new(&config.linker.url)?;
                 let key = enrol(&config, &client, token_file)?;
                 let mut ledger = Ledger::open(&config.state_dir.join("ledger.jsonl"))?;
@@ -222,6 +226,10 @@ fn end_of_push(pushed: Result<(), AgentError>) -> anyhow::Result<End> {
         Err(AgentError::Push(PushError::Linker(error))) => {
             tracing::warn!("{error}");
             Ok(if error.is_passing() { End::LeftInOutbox } else { End::Refused })
+        }
+        Err(AgentError::Push(PushError::Outbox(error @ OutboxError::OtherBundle))) => {
+            tracing::warn!("{error}");
+            Ok(End::Refused)
         }
         Err(error) => Err(error.into()),
     }
