@@ -77,17 +77,14 @@ impl Cells {
         }
     }
 
-    fn permuted(&self, order: &[(u64, u32)]) -> Self {
-        fn pick<T: Copy>(values: &[T], order: &[(u64, u32)]) -> Vec<T> {
-            order.iter().map(|&(_, row)| values[row as usize]).collect()
+    /// Puts the values in this order, in their own memory: rows are read on one thread and sorted on another, and an
+    /// allocator would keep the memory of both.
+    fn permute(&mut self, order: &[(u64, u32)]) {
+        fn pick<T: Copy>(values: &mut [T], order: &[(u64, u32)]) {
+            let picked: Vec<T> = order.iter().map(|&(_, row)| values[row as usize]).collect();
+            values.copy_from_slice(&picked);
         }
-        match self {
-            Self::Patients(values) => Self::Patients(pick(values, order)),
-            Self::Codes(values) => Self::Codes(pick(values, order)),
-            Self::Dates(values) => Self::Dates(pick(values, order)),
-            Self::Numbers(values) => Self::Numbers(pick(values, order)),
-            Self::Categories(values) => Self::Categories(pick(values, order)),
-        }
+        each_kind!(self, values => pick(values, order));
     }
 
     /// A part of the sort key: order-preserving, or 0 where the order is not known yet (codes).
@@ -148,10 +145,11 @@ impl Chunk {
         u64::from(part(0)) << 32 | u64::from(part(1))
     }
 
-    fn sorted(self) -> Self {
+    fn sorted(mut self) -> Self {
         let mut order: Vec<(u64, u32)> = (0..self.rows()).map(|row| (self.key(row), row as u32)).collect();
         order.sort_unstable();
-        Self { columns: self.columns.iter().map(|cells| cells.permuted(&order)).collect() }
+        self.columns.iter_mut().for_each(|cells| cells.permute(&order));
+        self
     }
 }
 
