@@ -10,8 +10,11 @@ use anyhow::Context as _;
 #[derive(Debug)]
 pub struct Wire {
     address: SocketAddr,
-    streams: Arc<Mutex<Vec<Arc<Mutex<Vec<u8>>>>>>,
+    streams: Arc<Mutex<Vec<Record>>>,
 }
+
+/// The bytes of one direction of one connection so far.
+type Record = Arc<Mutex<Vec<u8>>>;
 
 impl Wire {
     /// Listens on a free port and passes every connection on to `target`, an `http://…` address.
@@ -33,7 +36,7 @@ impl Wire {
                     continue;
                 };
                 for (from, to) in [(client, server), (server_too, client_too)] {
-                    let record = Arc::new(Mutex::new(Vec::new()));
+                    let record = Record::default();
                     held(&recorded).push(Arc::clone(&record));
                     std::thread::spawn(move || pass_on(from, to, &record));
                 }
