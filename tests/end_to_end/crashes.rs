@@ -180,6 +180,42 @@ fn the_linker_may_be_killed_at_any_time() -> TestResult {
 }
 
 #[test]
+fn what_the_other_tests_check_can_be_broken() -> TestResult {
+    let crowd = Crowd::new()?;
+    let site = crowd.site(1)?;
+    site.run()?;
+    let checked = ExactlyOnce::new(&crowd.stage.linker, &site);
+    checked.check(BUNDLES)?;
+    ensure!(checked.check(BUNDLES + 1).is_err(), "a bundle that was never made is not missed");
+    let cut_off = site.state().join("receipts/receipt.cbor.1.part");
+    for left in [site.state().join("outbox/sealing/1"), site.state().join("outbox/removing/1")] {
+        std::fs::create_dir(&left)?;
+        ensure!(checked.check(BUNDLES).is_err(), "{} is not seen", left.display());
+    }
+    std::fs::write(&cut_off, b"")?;
+    ensure!(checked.check(BUNDLES).is_err(), "a write that was cut off is not seen");
+    // Each command of the agent begins with a sweep.
+    site.command(&["outbox"])?.ok()?;
+    checked.check(BUNDLES)?;
+    let blocks = files_below(&checked.objects.join("blocks"))?;
+    let block = blocks.first().context("no block")?;
+    let kept = std::fs::read(block)?;
+    std::fs::remove_file(block)?;
+    ensure!(checked.check(BUNDLES).is_err(), "a lost block is not missed");
+    std::fs::write(block, &kept[1..])?;
+    ensure!(checked.check(BUNDLES).is_err(), "a damaged block is not seen");
+    std::fs::write(block, &kept)?;
+    let ledger = site.state().join("ledger.jsonl");
+    let text = std::fs::read_to_string(&ledger)?;
+    std::fs::write(&ledger, text.replacen("acknowledged", "Acknowledged", 1))?;
+    ensure!(checked.check(BUNDLES).is_err(), "a changed ledger is not seen");
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    std::fs::write(&ledger, lines[..lines.len() - 1].concat())?;
+    ensure!(checked.check(BUNDLES).is_err(), "a ledger without its last entry is not seen");
+    Ok(())
+}
+
+#[test]
 fn every_place_to_die_is_tested() -> TestResult {
     let root = Binaries::locate()?.root().to_owned();
     let agent = named_in(&root.join("host/src"), "failpoint(\"")?;
