@@ -12,12 +12,16 @@ pub(crate) fn cargo(root: &Path) -> Command {
     command
 }
 
-/// Builds every program of the workspace into `target/release`.
+/// What is built where programs are meant.
 ///
-/// The tests are built along: cargo chooses the features of a shared dependency from everything that is built together, so
-/// that programs built alone would be other programs, and their dependencies would be compiled a second time.
+/// Cargo chooses the features of a shared dependency from everything that is built together, and counts the dependencies of
+/// tests only where tests or examples are among it. So the few examples are built along: without them, programs would be
+/// other programs than those that are tested, and their dependencies would be compiled a second time.
+pub(crate) const PROGRAMS: [&str; 5] = ["build", "--release", "--locked", "--workspace", "--examples"];
+
+/// Builds every program of the workspace into `target/release`.
 pub(crate) fn build_programs(root: &Path) -> Result<()> {
-    call(cargo(root).args(["build", "--release", "--locked", "--workspace", "--bins", "--tests"]))
+    call(cargo(root).args(PROGRAMS).arg("--bins"))
 }
 
 /// Runs a command to its end; anything but success is an error.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
-use crate::cargo::{build_programs, call, cargo};
+use crate::cargo::{PROGRAMS, build_programs, call, cargo};
 use crate::{demo, fuzz, guests, tools};
 
 /// What `cargo xtask test` is asked for.
@@ -53,7 +53,7 @@ enum Outcome {
     Skipped(&'static str),
 }
 
-/// Runs the stages; `false` if one fails. The first failure ends it.
+/// Runs the stages, whatever becomes of those before; `false` if one fails.
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<bool> {
     let chosen = |stage: &&Stage| arguments.only.is_empty() || arguments.only.contains(stage);
     let mut lines = Vec::new();
@@ -72,7 +72,6 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<bool> {
                 eprintln!("{name}: {error:#}");
                 lines.push(format!("{name:<10} {took:>8}  FAILED"));
                 passed = false;
-                break;
             }
         }
     }
@@ -119,6 +118,8 @@ impl Stage {
             Self::Binaries => binaries(root)?,
             Self::Tests => {
                 tools::need(&[("sqlite3", "sqlite3")])?;
+                // The end-to-end tests run them; nothing happens where they are built.
+                binaries(root)?;
                 call(cargo(root).args(["test", "--release", "--locked", "--workspace"]))?;
             }
             Self::Demo => demonstrate(root, None)?,
@@ -165,7 +166,7 @@ fn deny(root: &Path) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// The programs that die at named places, for the tests that kill, beside the ordinary ones.
+/// The programs that have places where they can be made to die, for the tests that kill.
 const FAILPOINTS: &str = "lockgate-agent/failpoints,lockgate-linker/failpoints";
 
 fn binaries(root: &Path) -> Result<()> {
@@ -173,14 +174,14 @@ fn binaries(root: &Path) -> Result<()> {
     let release = root.join("target/release");
     let failpoints = release.join("failpoints");
     std::fs::create_dir_all(&failpoints)?;
-    call(
-        cargo(root)
-            .args(["build", "--release", "--locked", "--workspace", "--bins", "--tests", "--features"])
-            .arg(FAILPOINTS),
-    )?;
-    for program in ["lockgate-agent", "lockgate-linker"] {
-        std::fs::copy(release.join(program), failpoints.join(program))
-            .with_context(|| format!("{program} was not built"))?;
+    let programs = ["lockgate-agent", "lockgate-linker"];
+    let named = programs.iter().flat_map(|program| ["--bin", program]);
+    call(cargo(root).args(PROGRAMS).args(named).args(["--features", FAILPOINTS]))?;
+    for program in programs {
+        // Renamed into place, so that whoever runs it at this moment is not disturbed.
+        let partial = failpoints.join(format!("{program}.partial"));
+        std::fs::copy(release.join(program), &partial).with_context(|| format!("{program} was not built"))?;
+        std::fs::rename(&partial, failpoints.join(program))?;
     }
     // Last, so that the ordinary ones are what is left in target/release.
     build_programs(root)
