@@ -117,7 +117,6 @@ impl Stage {
             }
             Self::Binaries => binaries(root)?,
             Self::Tests => {
-                tools::need(&[("sqlite3", "sqlite3")])?;
                 // The end-to-end tests run them; nothing happens where they are built.
                 binaries(root)?;
                 call(cargo(root).args(["test", "--release", "--locked", "--workspace"]))?;
