@@ -149,7 +149,7 @@ impl CodeShape {
 
 /// The text of a code as the rest of the system knows it.
 ///
-/// Read v2 is five bytes with its trailing dots; some systems drop the dots or append a two-digit term code
+/// Read v2 is five bytes with its trailing dots; some systems drop the dots or append a two-digit term code, or both
 /// (NHS Read code guidance: normalise the length, never fold the case). ICD-10 and OPCS-4 come with and without the point.
 /// Spaces around a code are never part of it.
 pub fn normalise_code(shape: CodeShape, text: &str) -> String {
@@ -157,8 +157,15 @@ pub fn normalise_code(shape: CodeShape, text: &str) -> String {
     match shape {
         CodeShape::Read => {
             let bytes = text.as_bytes();
-            let term = bytes.len() == 7 && bytes[5..].iter().all(u8::is_ascii_digit);
-            let stem = if term { &text[..5] } else { text };
+            // Five and a term code, or four (the dot dropped) and a term code. Where the digits begin, a character begins.
+            let stem = match bytes {
+                [.., tens, units]
+                    if matches!(bytes.len(), 6 | 7) && tens.is_ascii_digit() && units.is_ascii_digit() =>
+                {
+                    &text[..bytes.len() - 2]
+                }
+                _ => text,
+            };
             format!("{stem:.<5}")
         }
         CodeShape::Classification => text.chars().filter(|&letter| letter != '.').collect(),
@@ -253,6 +260,7 @@ mod tests {
             ("read2", "9Nu0."),
             ("read2", "9Nu0"),
             ("read2", "9Nu0.00"),
+            ("read2", "9Nu000"),
             ("read2", "Ayu.."),
             ("read2", "ByuDF"),
             ("read2", "Eu32z"),
