@@ -54,6 +54,9 @@ pub struct Outbox {
     receipts: PathBuf,
 }
 
+/// A verified receipt, and the bytes that it came in.
+pub type ReceivedReceipt = (Verified<Receipt>, Vec<u8>);
+
 /// A bundle on stable storage, waiting to be acknowledged.
 #[derive(Debug)]
 pub struct QueuedBundle {
@@ -201,7 +204,7 @@ impl Outbox {
         &self,
         bundle: &QueuedBundle,
         linker_key: &PublicKey,
-    ) -> Result<Option<(Verified<Receipt>, Vec<u8>)>, OutboxError> {
+    ) -> Result<Option<ReceivedReceipt>, OutboxError> {
         let path = self.receipt_path(&bundle.folder);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,

@@ -6,14 +6,13 @@
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use lockgate_signing::envelope::Verified;
 use lockgate_signing::keys::{PublicKey, SigningKey};
 use lockgate_signing::receipt::Receipt;
 
 use crate::failpoint::failpoint;
 use crate::ledger::{Event, Ledger, LedgerError};
 use crate::linker_client::{HeaderAnswer, LinkerClient, LinkerError};
-use crate::outbox::{Outbox, OutboxError, QueuedBundle};
+use crate::outbox::{Outbox, OutboxError, QueuedBundle, ReceivedReceipt};
 
 /// A push ended early; what is not acknowledged is still in the outbox.
 #[derive(Debug, thiserror::Error)]
@@ -86,11 +85,7 @@ impl Push<'_> {
         Ok(())
     }
 
-    fn with_retries(
-        &self,
-        bundle: &QueuedBundle,
-        started: Instant,
-    ) -> Result<(Verified<Receipt>, Vec<u8>), PushError> {
+    fn with_retries(&self, bundle: &QueuedBundle, started: Instant) -> Result<ReceivedReceipt, PushError> {
         let mut pause = PAUSE_FIRST;
         loop {
             match self.once(bundle) {
@@ -106,7 +101,7 @@ impl Push<'_> {
         }
     }
 
-    fn once(&self, bundle: &QueuedBundle) -> Result<(Verified<Receipt>, Vec<u8>), PushError> {
+    fn once(&self, bundle: &QueuedBundle) -> Result<ReceivedReceipt, PushError> {
         failpoint("push.before-header");
         let missing = match self.client.post_header(bundle.header_bytes().to_vec(), self.linker_key)? {
             HeaderAnswer::Receipt(receipt, bytes) => return Ok((*receipt, bytes)),

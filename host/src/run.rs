@@ -1,8 +1,8 @@
 //! A run: one module over one snapshot, period by period. The stages of `docs/DATA_FLOW.md`, in their order.
 //!
 //! Reading and running go side by side: a reader thread reads the declared inputs of each period in the order of the
-//! manifest, one ahead; this thread runs the module on them, checks and seals. Memory: two inputs (see [`crate::order`])
-//! and the blocks being filled (see [`crate::seal`]).
+//! manifest, one ahead; this thread runs the module on them, checks and seals. Memory: two inputs (see `order.rs`) and the
+//! blocks being filled (see `seal.rs`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -61,7 +61,9 @@ pub enum RunError {
         latest: Date,
     },
     /// A clock that was never set.
-    #[error("this computer's clock says {0}, which was before this program was written; set the clock right and run again")]
+    #[error(
+        "this computer's clock says {0}, which was before this program was written; set the clock right and run again"
+    )]
     ClockNotSet(Date),
     /// A module for another kind of site, or a mapping.
     #[error("{0} is for another kind of site than this one")]

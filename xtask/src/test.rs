@@ -100,6 +100,7 @@ impl Stage {
                         "--workspace",
                         "--all-targets",
                         "--all-features",
+                        "--keep-going",
                     ])
                     .args(["--", "--deny", "warnings"]),
             )?,

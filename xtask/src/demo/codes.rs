@@ -35,10 +35,11 @@ fn is_loinc(text: &str) -> bool {
     })
 }
 
-/// Read codes: letters and digits, filled with dots to five; a term code of two digits may follow.
+/// Read codes: letters and digits, filled with dots to five; a term code of two digits may follow, with or without the
+/// last dot before it.
 fn five_bytes(text: &str) -> Option<String> {
-    let stem = match text.len() {
-        7 if text.get(5..).is_some_and(all_digits) => text.get(..5)?,
+    let stem = match text.len().checked_sub(2) {
+        Some(at @ (4 | 5)) if text.get(at..).is_some_and(all_digits) => text.get(..at)?,
         _ => text,
     };
     let code = stem.trim_end_matches('.');
@@ -109,6 +110,7 @@ mod tests {
         assert_eq!(normal("SCT", " 44054006 ").as_deref(), Some("44054006"));
         assert_eq!(normal("RCT2", "9Nu0").as_deref(), Some("9Nu0."));
         assert_eq!(normal("RCT2", "9Nu0.00").as_deref(), Some("9Nu0."));
+        assert_eq!(normal("RCT2", "9Nu000").as_deref(), Some("9Nu0."));
         assert_eq!(normal("I10", "E11.9").as_deref(), Some("E119"));
         assert_eq!(normal("LN", "4548-4").as_deref(), Some("4548-4"));
         for (system, text) in [

@@ -26,20 +26,21 @@ INSERT INTO objection_code VALUES
 
 CREATE TEMP TABLE consent_entry AS
 WITH
--- Read codes have five bytes: some systems drop the dots, some append a term code of two digits.
-read_length AS (
+-- Read codes have five bytes: some systems append a term code of two digits, some drop the dots, some do both.
+without_term AS (
     SELECT patient, system, effective,
-           CASE
-               WHEN system NOT IN ('RCT2', 'CTV3') THEN trim(code)
-               WHEN length(trim(code)) = 7 AND substr(trim(code), 6) GLOB '[0-9][0-9]' THEN substr(trim(code), 1, 5)
-               WHEN length(trim(code)) < 5 THEN substr(trim(code) || '.....', 1, 5)
-               ELSE trim(code)
-           END AS code
+           CASE WHEN system IN ('RCT2', 'CTV3') AND length(trim(code)) IN (6, 7) AND trim(code) GLOB '*[0-9][0-9]'
+                THEN substr(trim(code), 1, length(trim(code)) - 2) ELSE trim(code) END AS code
     FROM consent WHERE NOT deleted),
+five_bytes AS (
+    SELECT patient, system, effective,
+           CASE WHEN system IN ('RCT2', 'CTV3') AND length(code) < 5
+                THEN substr(code || '.....', 1, 5) ELSE code END AS code
+    FROM without_term),
 known AS (
     SELECT patient, name, type, dissent, confirmed,
            CASE WHEN effective IN ('', '1800-01-01') THEN NULL ELSE substr(effective, 1, 10) END AS day
-    FROM read_length JOIN objection_code USING (system, code))
+    FROM five_bytes JOIN objection_code USING (system, code))
 SELECT patient, name, type, dissent, confirmed,
        day || substr('-01-01', length(day) - 3) AS first_day,
        CASE length(day)
