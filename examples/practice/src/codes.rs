@@ -134,7 +134,7 @@ const KNOWN: &[Known] = &[
     (SNOMED, "1000651000000109", "Serum potassium level", RESULT, measure("mmol/L", 4.4, 0.4, 10.0)),
     (SNOMED, "1005671000000105", "Serum cholesterol level", RESULT, measure("mmol/L", 4.9, 1.0, 10.0)),
     (SNOMED, "1022431000000105", "Haemoglobin estimation", RESULT, measure("g/L", 138.0, 13.0, 1.0)),
-    (SNOMED, "1022791000000101", "Serum TSH level", RESULT, measure("mIU/L", 2.1, 0.9, 100.0)),
+    (SNOMED, "1022791000000101", "Serum TSH level", RESULT, measure("m[IU]/L", 2.1, 0.9, 100.0)),
     (SNOMED, "266919005", "Never smoked tobacco", FINDING, None),
     (SNOMED, "8517006", "Ex-smoker", FINDING, None),
     (SNOMED, "77176002", "Smoker", FINDING, None),
