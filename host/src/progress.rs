@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 
 use indicatif::ProgressStyle;
-use lockgate_signing::ids::{Name, Period};
+use lockgate_signing::ids::Name;
 
 /// Whether and where progress is shown.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +48,7 @@ impl ProgressBar {
         self.bar.set_message(indicatif::HumanCount(all).to_string());
     }
 
-    pub(crate) fn period_done(&self, _: Period) {
+    pub(crate) fn period_done(&self) {
         self.bar.inc(1);
     }
 }

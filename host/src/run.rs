@@ -26,7 +26,7 @@ use crate::dictionary::Dictionary;
 use crate::evidence;
 use crate::failpoint::failpoint;
 use crate::guest::{
-    GuestEngine, GuestError, HostLimits, InputMessage, Inputs, NewCode, ReadInput, ReadyModule, RunState,
+    GuestEngine, GuestError, InputMessage, Inputs, NewCode, ReadInput, ReadyModule, RunState,
 };
 use crate::identity::{IdentityError, IdentityRules, Patients, TokenKey};
 use crate::ledger::{Event, Ledger, LedgerError};
@@ -319,7 +319,7 @@ impl<'a> Run<'a> {
             let (first, last) = (day(step.period.first_day()), day(step.period.last_day()));
             let sealer = Sealer::new(&self.manifest, Arc::clone(&self.patients), begin()?)?;
             let checker = Checker::new(Arc::clone(&self.manifest), self.patients.handles(), last);
-            let limits = HostLimits::default();
+            let limits = self.site.engine.limits();
             let state =
                 RunState::new(Arc::clone(&self.manifest), inputs, sealer, checker, (first, last), limits);
             // run and check: every batch that the module writes is checked before it is sealed
@@ -332,7 +332,7 @@ impl<'a> Run<'a> {
             counts.cells_suppressed = blocks.cells_suppressed;
             failpoint("run.blocks-sealed");
             finished(self, step, FinishedPeriod { blocks, store, counts, fuel: done.fuel })?;
-            bar.period_done(step.period);
+            bar.period_done();
             inputs = done.inputs.next_period();
         }
         Ok(())
@@ -398,7 +398,7 @@ impl<'a> Run<'a> {
         ledger: &mut Ledger,
     ) -> Result<MadeBundle, RunError> {
         let BlockStore::Folder(sealing) = store else { return Ok(MadeBundle { id: None, header }) };
-        let content = self.content(&header);
+        let content = content_digest(self.site.tokens, &header);
         let before = ledger.latest(&self.manifest.id, step.period);
         if before.is_some_and(|before| before.content == content) {
             Outbox::discard(&sealing)?;
@@ -411,10 +411,6 @@ impl<'a> Run<'a> {
         ledger.append(self.now.at, sealed_event(queued.id(), &header, content))?;
         failpoint("run.in-ledger");
         Ok(MadeBundle { id: Some(queued.id()), header })
-    }
-
-    fn content(&self, header: &BundleHeader) -> String {
-        content_digest(self.site.tokens, header)
     }
 }
 

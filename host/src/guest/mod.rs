@@ -135,6 +135,11 @@ impl GuestEngine {
         Ok(Self { engine, limits, stop, ticker })
     }
 
+    /// The bounds of every run in it.
+    pub(crate) fn limits(&self) -> HostLimits {
+        self.limits
+    }
+
     /// Compiles a module and checks what it imports.
     pub(crate) fn ready(&self, module: &TrustedModule) -> Result<ReadyModule, GuestError> {
         // The bytes that were verified, never a path: what runs is what was checked.
