@@ -132,8 +132,9 @@ fn write<H: Host>(host: &H, people: &BTreeMap<u32, Person>) -> Result<()> {
     let month = month_first(last_day);
     let mut counts = [[0_u32; BANDS]; SEXES];
     let mut rows = RowWriter::new(host, "register");
-    let mut patients = host.open("patients")?;
-    while let Some(batch) = patients.next()? {
+    // A person who came back has two registrations, and counts once.
+    let mut persons = host.open("patients")?.one_row_a_person(REGISTERED_FROM, REGISTERED_UNTIL);
+    while let Some(batch) = persons.next()? {
         let ids = batch.patients(PATIENT)?;
         let (sexes, born, died) =
             (batch.categories(SEX)?, batch.days(BIRTH_MONTH)?, batch.days(DEATH_MONTH)?);
@@ -275,6 +276,28 @@ mod tests {
         patients[3].5 = on("2026-01-30");
         patients[4].5 = on("2026-01-31");
         assert_eq!(register(&practice.run(diagnoses, vec![], patients)), [2, 5, 6]);
+    }
+
+    #[test]
+    fn who_is_registered_twice_is_on_the_register_once_and_counts_once() {
+        let practice = Practice::new();
+        let diagnoses = (1..=3).map(|patient| diagnosis(patient, practice.diabetes, None)).collect();
+        let registered = |patient, from, until: Option<&str>| {
+            let mut registration = registration(patient, "1960-01-01");
+            (registration.4, registration.5) = (on(from), until.and_then(on));
+            registration
+        };
+        let patients = vec![
+            registered(1, "2001-01-01", None),
+            registered(1, "2020-01-01", None),
+            registered(2, "2001-01-01", Some("2025-12-31")),
+            registered(2, "2026-01-31", None),
+            registered(3, "2001-01-01", Some("2025-12-31")),
+            registered(3, "2026-02-01", None),
+        ];
+        let host = practice.run(diagnoses, vec![], patients);
+        assert_eq!(register(&host), [1, 2]);
+        assert_eq!(host.rows::<Count>("counts"), [(Category(sex::MALE), Category(6), Number(2.0))]);
     }
 
     #[test]

@@ -97,7 +97,8 @@ fn prescriptions<H: Host>(host: &H, active: &mut Bitmap, left_out: &mut LeftOut)
     Ok(())
 }
 
-/// The patients with activity in the window who were registered for any part of it.
+/// The patients with activity in the window who were registered for any part of it: one row each, of the registration
+/// that is current at the window's end or was the last, also when they came back within it.
 fn patients<H: Host>(host: &H, active: &Bitmap, left_out: &mut LeftOut) -> Result<()> {
     const PATIENT: usize = 0;
     const BIRTH_MONTH: usize = 2;
@@ -108,10 +109,11 @@ fn patients<H: Host>(host: &H, active: &Bitmap, left_out: &mut LeftOut) -> Resul
     const WRITTEN: usize = 5;
 
     let Window { first_day, last_day } = host.window();
-    let mut patients = host.open("patients")?;
+    let patients = host.open("patients")?;
     let foreign = patients.codes_outside(SYSTEMS);
     let any_foreign = !foreign.is_empty();
-    while let Some(mut batch) = patients.next()? {
+    let mut persons = patients.one_row_a_person(REGISTERED_FROM, REGISTERED_UNTIL);
+    while let Some(mut batch) = persons.next()? {
         let ids = batch.patients(PATIENT)?;
         let born = batch.days(BIRTH_MONTH)?;
         let from = batch.days(REGISTERED_FROM)?;
@@ -252,6 +254,37 @@ mod tests {
         let patients: Vec<u32> =
             host.rows::<Demographics>("patients").iter().map(|(patient, ..)| patient.0).collect();
         assert_eq!(patients, [1, 4, 9]);
+    }
+
+    #[test]
+    fn who_is_registered_twice_is_one_patient() {
+        let mut host = january();
+        let asthma = host.code("snomed", "195967001");
+        let (here, there) = (host.code("lsoa", "E01000001"), host.code("lsoa", "E01000002"));
+        let living = |patient, area, from: &str, until| {
+            let mut registration = registration(patient, until);
+            (registration.4, registration.5) = (Some(Code(area)), Some(Day(day(from))));
+            registration
+        };
+        let host = extract(
+            host,
+            vec![observation(1, asthma), observation(2, asthma), observation(3, asthma)],
+            vec![],
+            vec![
+                // Came back within the window.
+                living(1, there, "2020-01-01", Some("2026-01-10")),
+                living(1, here, "2026-01-20", None),
+                // Left in the window, and another time before it.
+                living(2, here, "2024-01-01", Some("2026-01-10")),
+                living(2, there, "2020-01-01", Some("2022-01-01")),
+                // Left before the window, and came back after it.
+                living(3, here, "2020-01-01", Some("2025-12-31")),
+                living(3, here, "2026-02-01", None),
+            ],
+        );
+        let patients: Vec<(u32, Option<Code>)> =
+            host.rows::<Demographics>("patients").iter().map(|row| (row.0.0, row.4)).collect();
+        assert_eq!(patients, [(1, Some(Code(here))), (2, Some(Code(here)))]);
     }
 
     #[test]

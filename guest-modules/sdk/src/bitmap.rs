@@ -69,10 +69,16 @@ impl Bitmap {
     }
 }
 
+impl Extend<u32> for Bitmap {
+    fn extend<I: IntoIterator<Item = u32>>(&mut self, numbers: I) {
+        numbers.into_iter().for_each(|number| self.insert(number));
+    }
+}
+
 impl FromIterator<u32> for Bitmap {
     fn from_iter<I: IntoIterator<Item = u32>>(numbers: I) -> Self {
         let mut bitmap = Self::default();
-        numbers.into_iter().for_each(|number| bitmap.insert(number));
+        bitmap.extend(numbers);
         bitmap
     }
 }

@@ -78,6 +78,51 @@ impl Batch {
         self.columns.truncate(columns);
     }
 
+    /// Adds the rows of a batch of the same input.
+    pub(crate) fn append(&mut self, next: Batch) -> Result<()> {
+        let (rows, added) = (self.row_count(), next.row_count());
+        for (at, (column, next)) in self.columns.iter_mut().zip(next.columns).enumerate() {
+            match (&mut column.values, next.values) {
+                (Values::Patients(values), Values::Patients(more))
+                | (Values::Codes(values), Values::Codes(more)) => values.extend(more),
+                (Values::Dates(values), Values::Dates(more)) => values.extend(more),
+                (Values::Numbers(values), Values::Numbers(more)) => values.extend(more),
+                (Values::Categories(values), Values::Categories(more)) => values.extend(more),
+                (_, other) => return Err(unexpected(at, "the type of the rows before", &other)),
+            }
+            let (bits, more) = (column.missing.take(), next.missing);
+            if bits.is_some() || more.is_some() {
+                let before = (0..rows).map(|row| is_missing(bits.as_deref(), row));
+                column.missing =
+                    bits_of(before.chain((0..added).map(|row| is_missing(more.as_deref(), row))));
+            }
+        }
+        self.rows += next.rows;
+        Ok(())
+    }
+
+    /// Takes the last row out, if there is one, as a batch of its own.
+    pub(crate) fn split_off_last(&mut self) -> Option<Batch> {
+        let last = self.row_count().checked_sub(1)?;
+        let columns = self.columns.iter_mut().map(|column| {
+            let missing = is_missing(column.missing.as_deref(), last).then(|| vec![1]);
+            if let Some(bits) = column.missing.take() {
+                column.missing = bits_of((0..last).map(|row| is_missing(Some(&bits), row)));
+            }
+            let values = match &mut column.values {
+                Values::Patients(values) => Values::Patients(values.split_off(last)),
+                Values::Codes(values) => Values::Codes(values.split_off(last)),
+                Values::Dates(values) => Values::Dates(values.split_off(last)),
+                Values::Numbers(values) => Values::Numbers(values.split_off(last)),
+                Values::Categories(values) => Values::Categories(values.split_off(last)),
+            };
+            Column { values, missing }
+        });
+        let columns = columns.collect();
+        self.rows -= 1;
+        Some(Batch { rows: 1, columns })
+    }
+
     /// Whether the lists fit the row count and the missing bits, and the values their columns.
     pub fn check(&self) -> Result<()> {
         for (at, column) in self.columns.iter().enumerate() {

@@ -47,8 +47,8 @@ pub trait Scan {
 /// An open input. Codelists and the dictionary are asked of it, because opening an input may add codes to the
 /// dictionary: what was asked before is then too short.
 pub struct Input<'h, H: Host> {
-    host: &'h H,
-    scan: H::Scan,
+    pub(crate) host: &'h H,
+    pub(crate) scan: H::Scan,
 }
 
 impl<H: Host> Input<'_, H> {

@@ -63,6 +63,7 @@ mod error;
 mod host;
 #[cfg(not(target_family = "wasm"))]
 pub mod memory;
+mod registrations;
 mod rows;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
@@ -78,6 +79,7 @@ pub use codes::Dictionary;
 pub use component::ComponentHost;
 pub use error::{Error, Result};
 pub use host::{Host, Input, Scan};
+pub use registrations::Persons;
 pub use rows::{Category, Cell, Code, Day, Number, Patient, Row, RowWriter};
 
 /// The most rows of one batch, in either direction.

@@ -26,6 +26,17 @@ CREATE TEMP TABLE patient AS
 SELECT r.*, s.person, CASE s.standing WHEN 'seen' THEN 'crosses' ELSE 'rows-withheld' END AS fate
 FROM registration AS r JOIN standing AS s USING (patient);
 
+-- One registration a person: the one that is current at the end of the period, else the one that ended last, else one to come.
+-- Of equals the one that began last; of those the last by sex, birth and death, which is what else the figures depend on.
+CREATE TEMP TABLE one_each AS
+SELECT * FROM (
+    SELECT p.module, p.period, r.*, row_number() OVER (
+        PARTITION BY p.module, p.period, r.person
+        ORDER BY coalesce(r.came, '') <= p.last_day DESC, min(coalesce(r.went, '9999'), p.last_day) DESC, coalesce(r.came, '') DESC,
+                 r.sex DESC, r.born_month DESC, coalesce(r.died_month, '') DESC) AS choice
+    FROM patient AS r, period AS p)
+WHERE choice = 1;
+
 -- The rows that a module's inputs are made of: which period, and what became of the row.
 CREATE TEMP TABLE input_row AS
 SELECT module, period, 'events' AS output, fate, count(*) AS rows
@@ -55,7 +66,7 @@ WHERE module = 'gp-monthly' AND fate = 'crosses';
 
 CREATE TEMP TABLE extracted AS
 SELECT p.period, count(*) AS rows
-FROM period AS p JOIN active AS a USING (period) JOIN patient AS r USING (person)
+FROM period AS p JOIN active AS a USING (period) JOIN one_each AS r USING (module, period, person)
 WHERE p.module = 'gp-monthly' AND coalesce(r.came, '') <= p.last_day AND coalesce(r.went, '9999') >= p.first_day
   AND r.born_month BETWEEN '1895-01' AND p.period
 GROUP BY p.period;
@@ -75,7 +86,7 @@ SELECT p.period, d.person, r.sex,
        min((substr(p.period, 1, 4) - substr(r.born_month, 1, 4) - (substr(p.period, 6) < substr(r.born_month, 6))) / 10, 9)
            AS band
 FROM diagnosis AS d JOIN period AS p ON p.module = 'diabetes-register' AND p.period = d.period
-JOIN patient AS r USING (person)
+JOIN one_each AS r ON r.module = p.module AND r.period = p.period AND r.person = d.person
 WHERE d.diagnosed >= coalesce(d.resolved, '') AND coalesce(r.came, '') <= p.last_day
   AND coalesce(r.went, '9999') >= p.last_day AND coalesce(r.died_month, '9999') > p.period;
 
