@@ -22,7 +22,9 @@ use crate::outbox::{Outbox, OutboxError};
 use crate::progress::Progress;
 use crate::push::{Acknowledged, Push, PushError};
 use crate::run::{self, MadeBundle, Now, PreviewedBundle, RunError, Signed, Site};
-use crate::trust::{Registry, RegistrySource, RegistrySourceError, Trust, TrustError, TrustLimits, Trusted};
+use lockgate_trust::{
+    Registry, RegistrySource, RegistrySourceError, Trust, TrustError, TrustLimits, Trusted,
+};
 
 /// A job could not be done.
 #[derive(Debug, thiserror::Error)]

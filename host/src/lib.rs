@@ -24,4 +24,3 @@ pub mod push;
 pub mod run;
 mod seal;
 mod source;
-pub mod trust;

@@ -36,7 +36,7 @@ use crate::plan::{self, PlanStep};
 use crate::progress::{Progress, ProgressBar};
 use crate::seal::{BlockStore, SealError, SealedBlocks, Sealer};
 use crate::source::{End, Select, Snapshot, SourceError};
-use crate::trust::{Trusted, TrustedModule};
+use lockgate_trust::{Trusted, TrustedModule};
 
 /// A run failed; nothing of the period that failed is sent.
 #[derive(Debug, thiserror::Error)]

@@ -1,13 +1,13 @@
 //! A publication, seen through the agent's own client before it goes live.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::path::Path;
 
 use jiff::Timestamp;
+use lockgate_trust::{RegistrySource, Trust, TrustError, TrustLimits};
 use sigstore_tuf::transport::FetchFuture;
-use sigstore_tuf::{MemoryStore, Updater};
 
-use crate::repository::{Files, Repository, chain, run};
+use crate::repository::{Files, Repository};
 
 /// Files of a publication that are not on disk yet.
 #[derive(Debug, Clone, Default)]
@@ -20,40 +20,43 @@ pub struct Proposed {
 
 /// An agent would not take the publication.
 #[derive(Debug, thiserror::Error)]
-#[error("{agent} would refuse this publication: {why}; nothing went live")]
-pub struct RefusedByAgent {
-    agent: &'static str,
-    why: String,
+pub enum CheckError {
+    /// It says why.
+    #[error("{agent} would refuse this publication: {why}; nothing went live")]
+    Refused {
+        /// Which agent.
+        agent: &'static str,
+        /// Its reason.
+        why: TrustError,
+    },
+    /// There is no place for an agent's store.
+    #[error("cannot make a temporary folder to try the publication in: {0}; nothing went live")]
+    Folder(#[source] std::io::Error),
 }
 
 /// Refreshes as two agents would, and fetches everything that is listed.
-pub fn as_agents(repository: &Repository, proposed: &Proposed, now: Timestamp) -> Result<(), RefusedByAgent> {
+pub fn as_agents(repository: &Repository, proposed: &Proposed, now: Timestamp) -> Result<(), CheckError> {
     // 1. One that was installed today, and starts from the pinned root.
-    let refused = |why| RefusedByAgent { agent: "a newly installed agent", why };
-    let mut fresh = client(repository, proposed).map_err(refused)?;
-    run(fresh.refresh(now)).map_err(refused)?;
-    fetch_all(&mut fresh, now).map_err(refused)?;
+    let refused = |why| CheckError::Refused { agent: "a newly installed agent", why };
+    let store = tempfile::tempdir().map_err(CheckError::Folder)?;
+    let fresh = client(repository, proposed, store.path()).map_err(refused)?;
+    let registry = fresh.refresh(now).map_err(refused)?;
+    registry.targets().try_for_each(|path| registry.check(path)).map_err(refused)?;
 
-    // 2. One that has seen what is live now: it must not take the publication for a rollback.
-    let refused = |why| RefusedByAgent { agent: "an agent that knows what is live now", why };
-    let store = Arc::new(MemoryStore::new());
-    let live = client(repository, &Proposed::default()).map_err(refused)?;
-    run(live.with_store(Arc::clone(&store)).refresh(Timestamp::UNIX_EPOCH)).map_err(refused)?;
-    let mut known = client(repository, proposed).map_err(refused)?.with_store(store);
-    run(known.refresh(now)).map_err(refused)
+    // 2. One that has seen what is live now: it must not take the publication for a rollback. What is live may have
+    //    expired, and publishing is the remedy: so it was seen when nothing had.
+    let refused = |why| CheckError::Refused { agent: "an agent that knows what is live now", why };
+    let store = tempfile::tempdir().map_err(CheckError::Folder)?;
+    let live = client(repository, &Proposed::default(), store.path()).map_err(refused)?;
+    live.refresh(Timestamp::UNIX_EPOCH).map_err(refused)?;
+    let known = client(repository, proposed, store.path()).map_err(refused)?;
+    known.refresh(now).map_err(refused).map(drop)
 }
 
-fn client(repository: &Repository, proposed: &Proposed) -> Result<Updater, String> {
+fn client(repository: &Repository, proposed: &Proposed, store: &Path) -> Result<Trust, TrustError> {
     let files = Overlay { proposed: proposed.clone(), live: Files::of(repository.dir()) };
-    Updater::new(files, repository.pinned_root()).map_err(|error| chain(&error))
-}
-
-fn fetch_all(client: &mut Updater, now: Timestamp) -> Result<(), String> {
-    let listed = client.trusted().targets_role("targets").map(|role| role.targets.keys().cloned());
-    for path in listed.into_iter().flatten().collect::<Vec<_>>() {
-        run(client.get_target(&path, now)).map_err(|why| format!("`{path}`: {why}"))?;
-    }
-    Ok(())
+    let source = RegistrySource::Folder(repository.dir().to_owned());
+    Trust::open_proposed(&source, files, repository.pinned_root(), store, TrustLimits::default())
 }
 
 /// The repository as it will be.

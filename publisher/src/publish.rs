@@ -7,7 +7,7 @@ use lockgate_durable::{FileError, at, write_atomic};
 use lockgate_signing::digest::Digest;
 use lockgate_signing::target::TargetPath;
 
-use crate::check::{self, Proposed, RefusedByAgent};
+use crate::check::{self, CheckError, Proposed};
 use crate::documents::{self, DocumentError, ExpiryDays, Pin, Snapshot, TargetEntry, TimestampRole};
 use crate::keys::{Role, RoleKeys};
 use crate::repository::{Live, Repository, RepositoryError};
@@ -27,7 +27,7 @@ pub enum PublishError {
     Document(#[from] DocumentError),
     /// An agent would not take it.
     #[error(transparent)]
-    Refused(#[from] RefusedByAgent),
+    Refused(#[from] CheckError),
     /// A file could not be written.
     #[error(transparent)]
     File(#[from] FileError),

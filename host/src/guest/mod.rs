@@ -17,11 +17,11 @@ use lockgate_signing::manifest::Limits;
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Engine, Store, Trap};
 
-use crate::trust::TrustedModule;
 pub(crate) use host::{BATCH_ROWS, Emitted, EmittedColumn, RunState};
 pub(crate) use inputs::{InputMessage, Inputs, NewCode, ReadInput};
 pub use limits::HostLimits;
 use limits::{LimitReached, MemoryLimiter};
+use lockgate_trust::TrustedModule;
 
 mod world {
     #![allow(

@@ -1,4 +1,5 @@
-//! Trust: from what a registry says to what the agent may use.
+//! Trust: from what a registry says to what an agent may use. The agent refreshes through it, and the publisher looks
+//! through it at what it is about to publish.
 //!
 //! The registry is a TUF repository (The Update Framework, specification 1.0) in a folder or on a web server, and
 //! nothing that it serves is believed. A refresh is the client workflow of the specification's section 5, carried out
@@ -107,6 +108,27 @@ impl Trust {
         store_dir: &Path,
         limits: TrustLimits,
     ) -> Result<Self, TrustError> {
+        Self::open_with(source, Fetcher::new(source, &limits)?, pinned_root, store_dir, limits)
+    }
+
+    /// The same for a repository that is not at `source` yet: what the publisher is about to publish there.
+    pub fn open_proposed(
+        source: &RegistrySource,
+        proposed: impl sigstore_tuf::Repository + 'static,
+        pinned_root: &[u8],
+        store_dir: &Path,
+        limits: TrustLimits,
+    ) -> Result<Self, TrustError> {
+        Self::open_with(source, Fetcher::Given(Arc::new(proposed)), pinned_root, store_dir, limits)
+    }
+
+    fn open_with(
+        source: &RegistrySource,
+        fetcher: Fetcher,
+        pinned_root: &[u8],
+        store_dir: &Path,
+        limits: TrustLimits,
+    ) -> Result<Self, TrustError> {
         TrustedMetadataSet::from_root(pinned_root)
             .map_err(|error| TrustError::PinnedRoot { why: error::chain(&error) })?;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -116,7 +138,7 @@ impl Trust {
             .map_err(|error| TrustError::Start { why: error.to_string() })?;
         Ok(Self {
             source: source.clone(),
-            fetcher: Fetcher::new(source, &limits)?,
+            fetcher,
             pinned_root: pinned_root.to_vec(),
             store: TrustedStore::open(store_dir.join("metadata"), limits.metadata_bytes_max)?,
             cache: TargetCache::open(store_dir.join("targets"))?,

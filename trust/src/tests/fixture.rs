@@ -10,7 +10,7 @@ use sigstore_tuf::canonical_json::to_canonical_bytes;
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
-use crate::trust::{RegistrySource, Trust, TrustError, TrustLimits};
+use crate::{RegistrySource, Trust, TrustError, TrustLimits};
 
 /// A repository, a site's store, and the keys of both.
 pub(super) struct Fixture {

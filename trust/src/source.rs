@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::net::IpAddr;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{StatusCode, Url};
@@ -100,10 +101,25 @@ impl fmt::Display for RegistrySource {
 }
 
 /// Fetches files of a registry, within limits.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) enum Fetcher {
     Folder(PathBuf),
-    Web { base: Url, client: reqwest::Client },
+    Web {
+        base: Url,
+        client: reqwest::Client,
+    },
+    /// A repository that is not published yet.
+    Given(Arc<dyn Repository>),
+}
+
+impl fmt::Debug for Fetcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(path) => write!(f, "Fetcher({})", path.display()),
+            Self::Web { base, .. } => write!(f, "Fetcher({base})"),
+            Self::Given(_) => f.write_str("Fetcher(given)"),
+        }
+    }
 }
 
 impl Fetcher {
@@ -138,6 +154,7 @@ impl Fetcher {
             return Err(Error::Malformed(format!("`{name}` leaves its folder")));
         }
         match self {
+            Self::Given(_) => Err(Error::Malformed(format!("`{folder}/{name}` is not a file"))),
             Self::Folder(base) => read_file(&base.join(folder).join(name), bytes_max),
             Self::Web { base, client } => {
                 let url = base
@@ -151,11 +168,17 @@ impl Fetcher {
 
 impl Repository for Fetcher {
     fn fetch_metadata<'a>(&'a self, name: &'a str, max_length: u64) -> FetchFuture<'a> {
-        Box::pin(self.fetch("metadata", name, max_length))
+        match self {
+            Self::Given(repository) => repository.fetch_metadata(name, max_length),
+            _ => Box::pin(self.fetch("metadata", name, max_length)),
+        }
     }
 
     fn fetch_target<'a>(&'a self, path: &'a str, max_length: u64) -> FetchFuture<'a> {
-        Box::pin(self.fetch("targets", path, max_length))
+        match self {
+            Self::Given(repository) => repository.fetch_target(path, max_length),
+            _ => Box::pin(self.fetch("targets", path, max_length)),
+        }
     }
 }
 

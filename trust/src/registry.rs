@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use lockgate_signing::digest::Digest;
 use lockgate_signing::ids::Name;
 use lockgate_signing::manifest::Manifest;
+use lockgate_signing::mapping::Mapping;
+use lockgate_signing::policy::{ObjectionPolicy, SensitiveCodes};
 use lockgate_signing::target::{TargetKind, TargetPath};
 use semver::Version;
 use sigstore_tuf::{TargetFile, Updater};
@@ -118,6 +120,19 @@ impl Registry {
         let component_path = path(TargetKind::ModuleComponent)?;
         let component = self.bytes(&component_path, self.limits.component_bytes_max)?;
         TrustedModule::join(manifest, &path(TargetKind::ModuleManifest)?, &component_path, component)
+    }
+
+    /// Fetches one target as an agent would use it, and looks at everything that it would look at.
+    pub fn check(&self, path: &TargetPath) -> Result<(), TrustError> {
+        let (id, version) = (path.id(), path.version());
+        match path.kind() {
+            TargetKind::ModuleManifest | TargetKind::ModuleComponent => {
+                self.fetch_module(id, version).map(drop)
+            }
+            TargetKind::Mapping => self.fetch::<Mapping>(id, version).map(drop),
+            TargetKind::Policy => self.fetch::<ObjectionPolicy>(id, version).map(drop),
+            TargetKind::SensitiveCodes => self.fetch::<SensitiveCodes>(id, version).map(drop),
+        }
     }
 
     /// The digests of everything listed.
