@@ -5,10 +5,15 @@ use std::path::{Path, PathBuf};
 
 use jiff::civil::Date;
 use lockgate_durable::{FileError, at, write_atomic};
+use lockgate_signing::codelist::Codelist;
+use lockgate_signing::cohort::Cohort;
 use lockgate_signing::digest::Digest;
+use lockgate_signing::direction::Direction;
+use lockgate_signing::holds::Holds;
 use lockgate_signing::manifest::Manifest;
 use lockgate_signing::mapping::Mapping;
 use lockgate_signing::policy::{ObjectionPolicy, SensitiveCodes};
+use lockgate_signing::rollout::Rollout;
 use lockgate_signing::target::{TargetKind, TargetPath, TargetPathError};
 use lockgate_signing::text_format::{TextFormat, TextFormatError};
 
@@ -222,6 +227,11 @@ fn check_staged(
         TargetKind::Mapping => named::<Mapping>(path, bytes).map(drop),
         TargetKind::Policy => named::<ObjectionPolicy>(path, bytes).map(drop),
         TargetKind::SensitiveCodes => named::<SensitiveCodes>(path, bytes).map(drop),
+        TargetKind::Codelist => named::<Codelist>(path, bytes).map(drop),
+        TargetKind::Cohort => named::<Cohort>(path, bytes).map(drop),
+        TargetKind::Rollout => named::<Rollout>(path, bytes).map(drop),
+        TargetKind::Holds => named::<Holds>(path, bytes).map(drop),
+        TargetKind::Direction => named::<Direction>(path, bytes).map(drop),
         TargetKind::ModuleComponent if other_half.is_none() => Err("its manifest is missing".to_owned()),
         TargetKind::ModuleComponent => {
             contract::check(bytes).map_err(|error: ContractError| error.to_string())

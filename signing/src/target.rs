@@ -22,12 +22,32 @@ pub enum TargetKind {
     Policy,
     /// `sensitive/<id>/<version>.toml`.
     SensitiveCodes,
+    /// `codelists/<id>/<version>.toml`.
+    Codelist,
+    /// `cohorts/<id>/<version>.toml`.
+    Cohort,
+    /// `rollouts/<id>/<version>.toml`; the id is the module's.
+    Rollout,
+    /// `holds/standing/<version>.toml`.
+    Holds,
+    /// `directions/<id>/<version>.toml`.
+    Direction,
 }
 
 impl TargetKind {
     /// Every kind.
-    pub const ALL: [Self; 5] =
-        [Self::ModuleManifest, Self::ModuleComponent, Self::Mapping, Self::Policy, Self::SensitiveCodes];
+    pub const ALL: [Self; 10] = [
+        Self::ModuleManifest,
+        Self::ModuleComponent,
+        Self::Mapping,
+        Self::Policy,
+        Self::SensitiveCodes,
+        Self::Codelist,
+        Self::Cohort,
+        Self::Rollout,
+        Self::Holds,
+        Self::Direction,
+    ];
 
     /// Its name for people and scripts.
     pub fn name(self) -> &'static str {
@@ -37,15 +57,26 @@ impl TargetKind {
             Self::Mapping => "mapping",
             Self::Policy => "policy",
             Self::SensitiveCodes => "sensitive-code list",
+            Self::Codelist => "codelist",
+            Self::Cohort => "cohort",
+            Self::Rollout => "rollout",
+            Self::Holds => "list of holds",
+            Self::Direction => "direction",
         }
     }
 
-    fn folder(self) -> &'static str {
+    /// The folder of its targets: what the path patterns of the registry's roles begin with.
+    pub fn folder(self) -> &'static str {
         match self {
             Self::ModuleManifest | Self::ModuleComponent => "modules",
             Self::Mapping => "mappings",
             Self::Policy => "policies",
             Self::SensitiveCodes => "sensitive",
+            Self::Codelist => "codelists",
+            Self::Cohort => "cohorts",
+            Self::Rollout => "rollouts",
+            Self::Holds => "holds",
+            Self::Direction => "directions",
         }
     }
 
@@ -54,7 +85,7 @@ impl TargetKind {
         match self {
             Self::ModuleManifest => "/manifest.toml",
             Self::ModuleComponent => "/component.wasm",
-            Self::Mapping | Self::Policy | Self::SensitiveCodes => ".toml",
+            _ => ".toml",
         }
     }
 }
@@ -129,7 +160,7 @@ impl TargetPath {
         let kind = match self.kind {
             TargetKind::ModuleManifest => TargetKind::ModuleComponent,
             TargetKind::ModuleComponent => TargetKind::ModuleManifest,
-            TargetKind::Mapping | TargetKind::Policy | TargetKind::SensitiveCodes => return None,
+            _ => return None,
         };
         Some(Self { kind, ..self.clone() })
     }
@@ -153,10 +184,15 @@ mod tests {
             "mappings/practice/1.0.0.toml",
             "policies/england/2.0.0.toml",
             "sensitive/england/1.0.0.toml",
+            "codelists/diabetes/1.0.0.toml",
+            "cohorts/pathfinders/1.0.0.toml",
+            "rollouts/gp-monthly/1.4.0.toml",
+            "holds/standing/1.0.3.toml",
+            "directions/flu-2026/1.0.0.toml",
         ] {
             assert_eq!(TargetPath::parse(path).unwrap().unwrap().to_string(), path);
         }
-        for path in ["readme.txt", "cohorts/pathfinders.toml", "", "/modules/a/1.0.0/manifest.toml"] {
+        for path in ["readme.txt", "cohort/pathfinders/1.0.0.toml", "", "/modules/a/1.0.0/manifest.toml"] {
             assert_eq!(TargetPath::parse(path).unwrap(), None, "{path}");
         }
         for path in [
@@ -172,6 +208,9 @@ mod tests {
             "modules/a/1.0.0//manifest.toml",
             "mappings/a/1.0.0/manifest.toml",
             "policies/a/b/1.0.0.toml",
+            "cohorts/pathfinders.toml",
+            "rollouts/gp-monthly/1.0.0/manifest.toml",
+            "holds/standing/latest.toml",
         ] {
             assert!(TargetPath::parse(path).is_err(), "{path}");
         }

@@ -1,6 +1,7 @@
 //! What manifests, mappings, policies and sensitive lists have in common: TOML, one format version, a name and a
 //! semantic version, unknown keys refused, and checks that name the place and the remedy.
 
+use jiff::civil::Date;
 use semver::Version;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -98,6 +99,22 @@ impl TextFormatError {
 pub(crate) fn check_line(what: &'static str, place: &str, text: &str) -> Result<(), TextFormatError> {
     if text.trim().is_empty() || text.len() > 300 || text.chars().any(char::is_control) {
         return Err(TextFormatError::at(what, place, "one line of 1 to 300 characters"));
+    }
+    Ok(())
+}
+
+/// Two days in their order; either may be open.
+pub(crate) fn check_days(
+    what: &'static str,
+    place: &str,
+    not_before: Option<Date>,
+    not_after: Option<Date>,
+) -> Result<(), TextFormatError> {
+    if let (Some(first), Some(last)) = (not_before, not_after)
+        && first > last
+    {
+        let why = format!("`not-before` {first} lies after `not-after` {last}");
+        return Err(TextFormatError::at(what, place, &why));
     }
     Ok(())
 }

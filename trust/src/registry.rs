@@ -4,11 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use lockgate_signing::codelist::Codelist;
+use lockgate_signing::cohort::Cohort;
 use lockgate_signing::digest::Digest;
+use lockgate_signing::direction::Direction;
+use lockgate_signing::holds::Holds;
 use lockgate_signing::ids::Name;
 use lockgate_signing::manifest::Manifest;
 use lockgate_signing::mapping::Mapping;
 use lockgate_signing::policy::{ObjectionPolicy, SensitiveCodes};
+use lockgate_signing::rollout::Rollout;
 use lockgate_signing::target::{TargetKind, TargetPath};
 use semver::Version;
 use sigstore_tuf::{TargetFile, Updater};
@@ -132,6 +137,11 @@ impl Registry {
             TargetKind::Mapping => self.fetch::<Mapping>(id, version).map(drop),
             TargetKind::Policy => self.fetch::<ObjectionPolicy>(id, version).map(drop),
             TargetKind::SensitiveCodes => self.fetch::<SensitiveCodes>(id, version).map(drop),
+            TargetKind::Codelist => self.fetch::<Codelist>(id, version).map(drop),
+            TargetKind::Cohort => self.fetch::<Cohort>(id, version).map(drop),
+            TargetKind::Rollout => self.fetch::<Rollout>(id, version).map(drop),
+            TargetKind::Holds => self.fetch::<Holds>(id, version).map(drop),
+            TargetKind::Direction => self.fetch::<Direction>(id, version).map(drop),
         }
     }
 

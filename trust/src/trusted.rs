@@ -1,9 +1,14 @@
 //! What a registry vouches for: values that only verified bytes become.
 
+use lockgate_signing::codelist::Codelist;
+use lockgate_signing::cohort::Cohort;
 use lockgate_signing::digest::Digest;
+use lockgate_signing::direction::Direction;
+use lockgate_signing::holds::Holds;
 use lockgate_signing::manifest::Manifest;
 use lockgate_signing::mapping::Mapping;
 use lockgate_signing::policy::{ObjectionPolicy, SensitiveCodes};
+use lockgate_signing::rollout::Rollout;
 use lockgate_signing::target::{TargetKind, TargetPath};
 use lockgate_signing::text_format::TextFormat;
 use semver::Version;
@@ -30,6 +35,26 @@ impl Published for ObjectionPolicy {
 
 impl Published for SensitiveCodes {
     const KIND: TargetKind = TargetKind::SensitiveCodes;
+}
+
+impl Published for Codelist {
+    const KIND: TargetKind = TargetKind::Codelist;
+}
+
+impl Published for Cohort {
+    const KIND: TargetKind = TargetKind::Cohort;
+}
+
+impl Published for Rollout {
+    const KIND: TargetKind = TargetKind::Rollout;
+}
+
+impl Published for Holds {
+    const KIND: TargetKind = TargetKind::Holds;
+}
+
+impl Published for Direction {
+    const KIND: TargetKind = TargetKind::Direction;
 }
 
 /// A value whose bytes the registry's signers signed. Only this module makes one.
