@@ -37,11 +37,7 @@ pub enum CheckError {
 /// Refreshes as two agents would, and fetches everything that is listed.
 pub fn as_agents(repository: &Repository, proposed: &Proposed, now: Timestamp) -> Result<(), CheckError> {
     // 1. One that was installed today, and starts from the pinned root.
-    let refused = |why| CheckError::Refused { agent: "a newly installed agent", why };
-    let store = tempfile::tempdir().map_err(CheckError::Folder)?;
-    let fresh = client(repository, proposed, store.path()).map_err(refused)?;
-    let registry = fresh.refresh(now).map_err(refused)?;
-    registry.targets().try_for_each(|path| registry.check(path)).map_err(refused)?;
+    as_new_agent(repository, proposed, now)?;
 
     // 2. One that has seen what is live now: it must not take the publication for a rollback. What is live may have
     //    expired, and publishing is the remedy: so it was seen when nothing had.
@@ -51,6 +47,15 @@ pub fn as_agents(repository: &Repository, proposed: &Proposed, now: Timestamp) -
     live.refresh(Timestamp::UNIX_EPOCH).map_err(refused)?;
     let known = client(repository, proposed, store.path()).map_err(refused)?;
     known.refresh(now).map_err(refused).map(drop)
+}
+
+/// Refreshes as an agent that was installed today would, and fetches everything that is listed.
+pub fn as_new_agent(repository: &Repository, proposed: &Proposed, now: Timestamp) -> Result<(), CheckError> {
+    let refused = |why| CheckError::Refused { agent: "a newly installed agent", why };
+    let store = tempfile::tempdir().map_err(CheckError::Folder)?;
+    let fresh = client(repository, proposed, store.path()).map_err(refused)?;
+    let registry = fresh.refresh(now).map_err(refused)?;
+    registry.targets().try_for_each(|path| registry.check(path)).map_err(refused)
 }
 
 fn client(repository: &Repository, proposed: &Proposed, store: &Path) -> Result<Trust, TrustError> {

@@ -1,4 +1,4 @@
-//! The four signed documents of a TUF repository (specification 1.0.34, section 4), as this program writes them.
+//! The signed documents of a TUF repository (specification 1.0.34, section 4), as this program writes them.
 //!
 //! Written here and not by `tough`'s editor: `tough` puts the digest of a target before its whole path
 //! (`<digest>.modules/…`) where the specification (section 3.1) and the agent's client put it before the file's name
@@ -7,16 +7,15 @@
 
 use std::collections::BTreeMap;
 
-use data_encoding::HEXLOWER;
 use jiff::{SignedDuration, Timestamp};
 use lockgate_signing::digest::Digest;
-use lockgate_signing::keys::{PublicKey, SigningKey};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use sigstore_tuf::Key;
-use sigstore_tuf::canonical_json::to_canonical_bytes;
 
-use crate::keys::{Role, RoleKeys};
+use crate::envelope::{self, Authority};
+use crate::keys::RoleTable;
+use crate::role::Role;
 
 /// The version of the specification that the documents follow.
 const SPEC_VERSION: &str = "1.0.34";
@@ -32,12 +31,6 @@ pub enum DocumentError {
         /// Why not.
         why: String,
     },
-    /// The key of a role is not there.
-    #[error("there is no {role} key; name the folder with `{role}.pem` in it with --keys")]
-    NoKey {
-        /// Which role.
-        role: &'static str,
-    },
     /// The time is outside of what a calendar holds.
     #[error("the expiry date is out of range; use fewer days")]
     Expiry,
@@ -48,7 +41,7 @@ pub enum DocumentError {
 pub struct ExpiryDays {
     /// The root; renewing it takes its key.
     pub root: u32,
-    /// The list of what is published.
+    /// The lists of what is published, and of who may publish.
     pub targets: u32,
     /// What belongs together.
     pub snapshot: u32,
@@ -69,49 +62,78 @@ pub fn expiry(now: Timestamp, days: u32) -> Result<Timestamp, DocumentError> {
 }
 
 /// The root: which keys the roles have, and how many must sign.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Root {
     #[serde(rename = "_type")]
-    type_: &'static str,
-    spec_version: &'static str,
-    version: u64,
-    expires: Timestamp,
+    type_: String,
+    spec_version: String,
+    /// Its version.
+    pub version: u64,
+    /// Its end.
+    pub expires: Timestamp,
     consistent_snapshot: bool,
     keys: BTreeMap<String, Key>,
-    roles: BTreeMap<&'static str, RoleSigners>,
+    roles: BTreeMap<String, RoleSigners>,
+    /// What this version does not write, kept as it is.
+    #[serde(flatten)]
+    rest: BTreeMap<String, Value>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct RoleSigners {
     keyids: Vec<String>,
     threshold: u32,
 }
 
 impl Root {
-    /// The first root: one signer a role.
-    pub fn first(keys: &RoleKeys, expires: Timestamp) -> Result<Self, DocumentError> {
-        let mut listed = BTreeMap::new();
-        let mut roles = BTreeMap::new();
-        for (role, key) in keys.iter() {
-            let key = tuf_key(&key.public())?;
-            let id = key_id(&key)?;
-            roles.insert(role.name(), RoleSigners { keyids: vec![id.clone()], threshold: 1 });
-            listed.insert(id, key);
+    /// The roles whose keys the root names.
+    pub const NAMES: [Role; 4] = [Role::Root, Role::Targets, Role::Snapshot, Role::Timestamp];
+
+    /// A root with these signers.
+    pub fn new(table: &RoleTable, version: u64, expires: Timestamp) -> Result<Self, DocumentError> {
+        let (mut keys, mut roles) = (BTreeMap::new(), BTreeMap::new());
+        for role in Self::NAMES {
+            let (listed, keyids, threshold) = listed(table, role)?;
+            keys.extend(listed);
+            roles.insert(role.name().to_owned(), RoleSigners { keyids, threshold });
         }
         Ok(Self {
-            type_: "root",
-            spec_version: SPEC_VERSION,
-            version: 1,
+            type_: "root".to_owned(),
+            spec_version: SPEC_VERSION.to_owned(),
+            version,
             expires,
             consistent_snapshot: true,
-            keys: listed,
+            keys,
             roles,
+            rest: BTreeMap::new(),
         })
+    }
+
+    /// The same with another version and end.
+    pub fn extended(&self, version: u64, expires: Timestamp) -> Self {
+        Self { version, expires, ..self.clone() }
+    }
+
+    /// Who signs for one of its roles.
+    pub fn authority(&self, role: Role) -> Option<Authority> {
+        let signers = self.roles.get(role.name())?;
+        Some(Authority::new(&self.keys, &signers.keyids, signers.threshold))
     }
 }
 
-/// The list of what is published.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// The keys of a role as metadata lists them, their ids, and the threshold.
+fn listed(table: &RoleTable, role: Role) -> Result<(BTreeMap<String, Key>, Vec<String>, u32), DocumentError> {
+    let (mut keys, mut ids) = (BTreeMap::new(), Vec::new());
+    for (name, key) in table.signers(role) {
+        let id = envelope::key_id(key)?;
+        keys.insert(id.clone(), envelope::tuf_key(name, key)?);
+        ids.push(id);
+    }
+    Ok((keys, ids, table.threshold(role)))
+}
+
+/// A list of what is published: the top one, which delegates and lists nothing itself, or a delegated one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Targets {
     #[serde(rename = "_type")]
     type_: String,
@@ -122,7 +144,29 @@ pub struct Targets {
     pub expires: Timestamp,
     /// The files, by path.
     pub targets: BTreeMap<String, TargetEntry>,
+    /// Who signs for which folders; only in the top list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    delegations: Option<Delegations>,
     /// What this version does not write, kept as it is.
+    #[serde(flatten)]
+    rest: BTreeMap<String, Value>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Delegations {
+    keys: BTreeMap<String, Key>,
+    roles: Vec<DelegatedRole>,
+    #[serde(flatten)]
+    rest: BTreeMap<String, Value>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct DelegatedRole {
+    name: String,
+    keyids: Vec<String>,
+    threshold: u32,
+    terminating: bool,
+    paths: Vec<String>,
     #[serde(flatten)]
     rest: BTreeMap<String, Value>,
 }
@@ -153,56 +197,90 @@ impl TargetEntry {
 }
 
 impl Targets {
-    /// The list of a new repository.
-    pub fn empty(expires: Timestamp) -> Self {
+    /// A list without files.
+    pub fn empty(version: u64, expires: Timestamp) -> Self {
         Self {
             type_: "targets".to_owned(),
             spec_version: SPEC_VERSION.to_owned(),
-            version: 1,
+            version,
             expires,
             targets: BTreeMap::new(),
+            delegations: None,
             rest: BTreeMap::new(),
         }
     }
 
-    /// The list that a client verified.
-    pub fn of_verified(targets: &sigstore_tuf::Targets) -> Result<Self, serde_json::Error> {
-        let mut list: Self = serde_json::from_value(serde_json::to_value(targets)?)?;
-        // The client writes what is absent as null, and other clients refuse a null.
-        list.rest.retain(|_, value| !value.is_null());
-        for entry in list.targets.values_mut() {
-            entry.rest.retain(|_, value| !value.is_null());
+    /// The top list: who signs for which folders. Every delegation ends the search, so that what one role does not list
+    /// cannot be listed by another.
+    pub fn delegating(table: &RoleTable, version: u64, expires: Timestamp) -> Result<Self, DocumentError> {
+        let (mut keys, mut roles) = (BTreeMap::new(), Vec::new());
+        for role in Role::DELEGATED {
+            let (listed, keyids, threshold) = listed(table, role)?;
+            keys.extend(listed);
+            roles.push(DelegatedRole {
+                name: role.name().to_owned(),
+                keyids,
+                threshold,
+                terminating: true,
+                paths: role.paths().iter().map(|&path| path.to_owned()).collect(),
+                rest: BTreeMap::new(),
+            });
         }
-        Ok(list)
+        let delegations = Some(Delegations { keys, roles, rest: BTreeMap::new() });
+        Ok(Self { delegations, ..Self::empty(version, expires) })
+    }
+
+    /// The same with another version and end.
+    pub fn extended(&self, version: u64, expires: Timestamp) -> Self {
+        Self { version, expires, ..self.clone() }
+    }
+
+    /// The names of the roles that it delegates to.
+    pub fn delegated(&self) -> impl Iterator<Item = &str> {
+        self.delegations.iter().flat_map(|delegations| &delegations.roles).map(|role| role.name.as_str())
+    }
+
+    /// Who signs for a role that it delegates to.
+    pub fn authority(&self, role: Role) -> Option<Authority> {
+        let delegations = self.delegations.as_ref()?;
+        let delegated = delegations.roles.iter().find(|delegated| delegated.name == role.name())?;
+        Some(Authority::new(&delegations.keys, &delegated.keyids, delegated.threshold))
     }
 }
 
 /// Which version of each list belongs to the others.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Snapshot {
     #[serde(rename = "_type")]
-    type_: &'static str,
-    spec_version: &'static str,
-    version: u64,
-    expires: Timestamp,
-    meta: BTreeMap<String, Pin>,
+    type_: String,
+    spec_version: String,
+    /// Its version.
+    pub version: u64,
+    /// Its end.
+    pub expires: Timestamp,
+    /// The lists, by file name.
+    pub meta: BTreeMap<String, Pin>,
 }
 
 /// Which snapshot is current.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TimestampRole {
     #[serde(rename = "_type")]
-    type_: &'static str,
-    spec_version: &'static str,
-    version: u64,
-    expires: Timestamp,
-    meta: BTreeMap<String, Pin>,
+    type_: String,
+    spec_version: String,
+    /// Its version.
+    pub version: u64,
+    /// Its end.
+    pub expires: Timestamp,
+    /// The snapshot.
+    pub meta: BTreeMap<String, Pin>,
 }
 
 /// Version, size and digest of another document.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Pin {
-    version: u64,
+    /// Its version.
+    pub version: u64,
     length: u64,
     hashes: BTreeMap<String, String>,
 }
@@ -218,7 +296,7 @@ impl Pin {
 impl Snapshot {
     /// A snapshot of these lists, by file name.
     pub fn new(version: u64, expires: Timestamp, meta: BTreeMap<String, Pin>) -> Self {
-        Self { type_: "snapshot", spec_version: SPEC_VERSION, version, expires, meta }
+        Self { type_: "snapshot".to_owned(), spec_version: SPEC_VERSION.to_owned(), version, expires, meta }
     }
 }
 
@@ -226,37 +304,6 @@ impl TimestampRole {
     /// A timestamp of this snapshot.
     pub fn new(version: u64, expires: Timestamp, snapshot: Pin) -> Self {
         let meta = BTreeMap::from([("snapshot.json".to_owned(), snapshot)]);
-        Self { type_: "timestamp", spec_version: SPEC_VERSION, version, expires, meta }
+        Self { type_: "timestamp".to_owned(), spec_version: SPEC_VERSION.to_owned(), version, expires, meta }
     }
-}
-
-/// Signs a document with the key of its role; the result is the bytes of its file.
-pub fn sign(document: &impl Serialize, role: Role, keys: &RoleKeys) -> Result<Vec<u8>, DocumentError> {
-    let failed = |why: String| DocumentError::Encoding { role: role.name(), why };
-    let key = keys.of(role).ok_or(DocumentError::NoKey { role: role.name() })?;
-    let signed = serde_json::to_value(document).map_err(|error| failed(error.to_string()))?;
-    let canonical = to_canonical_bytes(&signed).map_err(|error| failed(error.to_string()))?;
-    let signatures = json!([signature(key, &canonical)?]);
-    let file = json!({ "signatures": signatures, "signed": signed });
-    let mut bytes = serde_json::to_vec_pretty(&file).map_err(|error| failed(error.to_string()))?;
-    bytes.push(b'\n');
-    Ok(bytes)
-}
-
-fn signature(key: &SigningKey, canonical: &[u8]) -> Result<Value, DocumentError> {
-    let id = key_id(&tuf_key(&key.public())?)?;
-    Ok(json!({ "keyid": id, "sig": HEXLOWER.encode(&key.sign(canonical)) }))
-}
-
-/// A public key as TUF writes it.
-fn tuf_key(key: &PublicKey) -> Result<Key, DocumentError> {
-    let public = HEXLOWER.encode(&key.to_bytes());
-    let key = json!({ "keytype": "ed25519", "scheme": "ed25519", "keyval": { "public": public } });
-    serde_json::from_value(key)
-        .map_err(|error| DocumentError::Encoding { role: "key", why: error.to_string() })
-}
-
-/// The SHA-256 of the key's canonical JSON: what other TUF programs compute, so that those that check it agree.
-fn key_id(key: &Key) -> Result<String, DocumentError> {
-    key.key_id().map_err(|error| DocumentError::Encoding { role: "key", why: error.to_string() })
 }

@@ -13,11 +13,12 @@ use clap::Parser as _;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use lockgate_publish::change::Change;
 use lockgate_publish::codelist::{self, CSV_BYTES_MAX, CodelistFile};
-use lockgate_publish::keys::{KeysError, Role, RoleKeys};
+use lockgate_publish::keys::{Keyring, KeysError};
 use lockgate_publish::module::{self, LoadedCodelist};
 use lockgate_publish::publish::{self, Publication};
-use lockgate_publish::repository::Repository;
+use lockgate_publish::repository::{Live, Repository};
 use lockgate_publish::staging;
 use lockgate_signing::text_format::TEXT_BYTES_MAX;
 use zeroize::Zeroizing;
@@ -82,8 +83,13 @@ fn run_init(init: Init, now: Timestamp) -> anyhow::Result<Report> {
     let Init { dir, keys, expiry, root_days } = init;
     let keys_dir = cli::keys_dir(&dir, keys);
     Repository::check_places(&dir, &keys_dir)?;
-    let keys = RoleKeys::create(&keys_dir, random_seed)?;
-    Repository::init(&dir, &keys_dir, &keys, expiry.with_root(root_days), now)?;
+    let keys = Keyring::create(&keys_dir, random_seed)?;
+    let expiry = expiry.with_root(root_days);
+    let mut first = Change::first(&keys.table(), expiry, now)?;
+    for key in keys.iter() {
+        first.sign(&Live::default(), key)?;
+    }
+    publish::init(&dir, &keys_dir, &first, &keys, expiry, now)?;
     Ok(report::init(dir, keys_dir))
 }
 
@@ -138,7 +144,7 @@ fn add_file(
 fn run_publish(publish: Publish, now: Timestamp) -> anyhow::Result<Report> {
     let keys_dir = cli::keys_dir(&publish.place.repository, publish.place.keys.clone());
     let repository = open(publish.place)?;
-    let keys = RoleKeys::load(&keys_dir, &Role::PUBLISHING)?;
+    let keys = Keyring::load(&keys_dir)?;
     // The root is not signed here.
     let expiry = publish.expiry.with_root(1);
     Ok(match publish::publish(&repository, &keys, expiry, now, publish.renew)? {

@@ -1,16 +1,19 @@
 //! Making what is staged live: sign, check as an agent, then write so that no reader ever sees a torn set.
 
-use std::collections::BTreeMap;
+use std::path::Path;
 
 use jiff::Timestamp;
-use lockgate_durable::{FileError, at, write_atomic};
+use lockgate_durable::{FileError, at, sync_dir, sync_parent, write_atomic};
 use lockgate_signing::digest::Digest;
 use lockgate_signing::target::TargetPath;
 
+use crate::change::{Change, ChangeError};
 use crate::check::{self, CheckError, Proposed};
-use crate::documents::{self, DocumentError, ExpiryDays, Pin, Snapshot, TargetEntry, TimestampRole};
-use crate::keys::{Role, RoleKeys};
+use crate::documents::{self, DocumentError, ExpiryDays, Pin, Snapshot, TimestampRole};
+use crate::envelope::{Authority, Envelope, Standing};
+use crate::keys::{Keyring, pinned_root_path};
 use crate::repository::{Live, Repository, RepositoryError};
+use crate::role::Role;
 use crate::staging::{self, StagingError};
 
 /// A publication failed. What is live stays as it was.
@@ -31,6 +34,28 @@ pub enum PublishError {
     /// A file could not be written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// A change cannot be made.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// Too few have signed.
+    #[error("the {role} document lacks signatures: {standing}; nothing went live")]
+    Threshold {
+        /// Which document.
+        role: Role,
+        /// Who has signed.
+        standing: Standing,
+    },
+    /// The snapshot and the timestamp cannot be signed here.
+    #[error(
+        "the {role} key is not on this machine ({standing}); publish where it is, or name its folder with --keys; \
+         nothing went live"
+    )]
+    NotOnline {
+        /// Which document.
+        role: Role,
+        /// Who could sign.
+        standing: Standing,
+    },
 }
 
 /// What a publication did.
@@ -50,10 +75,11 @@ pub enum Publication {
     },
 }
 
-/// Signs what is live and what is staged, and makes it live. With `renew` also where nothing is staged.
+/// Makes what is staged live, signed with every key of this machine. With `renew`, the lists that these keys can sign
+/// are signed again as they are.
 pub fn publish(
     repository: &Repository,
-    keys: &RoleKeys,
+    keys: &Keyring,
     expiry: ExpiryDays,
     now: Timestamp,
     renew: bool,
@@ -64,54 +90,129 @@ pub fn publish(
     if staged.is_empty() && !renew {
         return Ok(Publication::NothingStaged);
     }
-    let (proposed, version, expires) = propose(&live, &staged, keys, expiry, now)?;
-    check::as_agents(repository, &proposed, now)?;
-    go_live(repository, &proposed)?;
-    let added: Vec<_> = staged.into_keys().collect();
-    staging::clear(repository, added.iter().cloned())?;
-    Ok(Publication::Published { added, version, expires })
+    let renewed: Vec<_> = if renew { live.lists.keys().copied().collect() } else { Vec::new() };
+    let mut change = Change::of_files(&live, staged, &renewed, expiry, now)?;
+    for key in keys.iter() {
+        change.sign(&live, key)?;
+    }
+    go_live(repository, &live, &change, keys, expiry, now)
 }
 
-/// The next signed documents, and the files that they name.
-fn propose(
-    live: &Live,
-    staged: &BTreeMap<TargetPath, Vec<u8>>,
-    keys: &RoleKeys,
+/// Makes the first documents of a repository live.
+pub fn init(
+    dir: &Path,
+    keys_dir: &Path,
+    change: &Change,
+    keys: &Keyring,
     expiry: ExpiryDays,
     now: Timestamp,
-) -> Result<(Proposed, u64, Timestamp), PublishError> {
-    let until = |days| documents::expiry(now, days);
-    let mut proposed = Proposed::default();
+) -> Result<Repository, PublishError> {
+    Repository::check_places(dir, keys_dir)?;
+    let live = Live::default();
+    let proposed = assemble(&live, change, keys, expiry, now)?;
+    let root = change.documents.get(&Role::Root).ok_or(ChangeError::NoSuchRole { role: Role::Root })?;
+    let root = root.to_bytes(Role::Root)?;
 
-    let mut targets = live.targets.clone();
-    targets.version += 1;
-    targets.expires = until(expiry.targets)?;
-    for (path, bytes) in staged {
-        let entry = TargetEntry::of(bytes);
-        let before = targets.targets.insert(path.to_string(), entry.clone());
-        // Staging refused this; but another publication may have come in between.
-        if before.is_some_and(|before| before.digest() != entry.digest()) {
-            return Err(StagingError::VersionTaken { path: path.clone() }.into());
+    let mut name = dir.file_name().unwrap_or_default().to_owned();
+    name.push(lockgate_durable::TEMPORARY_SUFFIX);
+    let unfinished = dir.with_file_name(name);
+    if unfinished.exists() {
+        std::fs::remove_dir_all(&unfinished).map_err(at("remove", &unfinished))?;
+    }
+    for folder in ["metadata", "targets", "staged"] {
+        let folder = unfinished.join(folder);
+        std::fs::create_dir_all(&folder).map_err(at("create", &folder))?;
+    }
+    write(&unfinished, &proposed)?;
+    check::as_new_agent(&Repository::of(&unfinished, keys_dir, root.clone()), &Proposed::default(), now)?;
+    sync_dir(&unfinished)?;
+    std::fs::rename(&unfinished, dir).map_err(at("create", dir))?;
+    sync_parent(dir)?;
+    // Last: its presence says that the keys are in use.
+    write_atomic(&pinned_root_path(keys_dir), &root)?;
+    Ok(Repository::open(dir, keys_dir)?)
+}
+
+/// Makes a signed change live.
+fn go_live(
+    repository: &Repository,
+    live: &Live,
+    change: &Change,
+    keys: &Keyring,
+    expiry: ExpiryDays,
+    now: Timestamp,
+) -> Result<Publication, PublishError> {
+    let proposed = assemble(live, change, keys, expiry, now)?;
+    check::as_agents(repository, &proposed, now)?;
+    write(repository.dir(), &proposed)?;
+    let added: Vec<_> = change.files.keys().cloned().collect();
+    staging::clear(repository, added.iter().cloned())?;
+    let live = repository.live()?;
+    let expires = live.first_end().unwrap_or(now);
+    Ok(Publication::Published { added, version: live.version(Role::Snapshot), expires })
+}
+
+/// The signed documents of a publication: those of the change, if enough have signed them, and the snapshot and the
+/// timestamp that make them current.
+fn assemble(
+    live: &Live,
+    change: &Change,
+    keys: &Keyring,
+    expiry: ExpiryDays,
+    now: Timestamp,
+) -> Result<Proposed, PublishError> {
+    // 1. Enough people have signed.
+    for (role, standing) in change.standings(live)? {
+        if !standing.is_met() {
+            return Err(PublishError::Threshold { role, standing });
         }
+    }
+    // 2. The new lists, and the pins of those that stay.
+    let mut proposed = Proposed::default();
+    let mut meta = live.snapshot.as_ref().map(|snapshot| snapshot.meta.clone()).unwrap_or_default();
+    for (&role, document) in &change.documents {
+        let bytes = document.to_bytes(role)?;
+        let version = live.version(role) + 1;
+        if role != Role::Root {
+            meta.insert(format!("{role}.json"), Pin::of(version, &bytes));
+        }
+        proposed.metadata.insert(format!("{version}.{role}.json"), bytes);
+    }
+    for (path, bytes) in &change.files {
         proposed.targets.insert(file_name(path, Digest::of(bytes)), bytes.clone());
     }
-    let targets_version = targets.version;
-    let targets = documents::sign(&targets, Role::Targets, keys)?;
-
-    let snapshot_version = live.snapshot_version + 1;
-    let meta = BTreeMap::from([("targets.json".to_owned(), Pin::of(targets_version, &targets))]);
-    let snapshot = Snapshot::new(snapshot_version, until(expiry.snapshot)?, meta);
-    let snapshot = documents::sign(&snapshot, Role::Snapshot, keys)?;
-
-    let pin = Pin::of(snapshot_version, &snapshot);
-    let timestamp = TimestampRole::new(live.timestamp_version + 1, until(expiry.timestamp)?, pin);
-    let timestamp = documents::sign(&timestamp, Role::Timestamp, keys)?;
-
-    proposed.metadata.insert(format!("{targets_version}.targets.json"), targets);
-    proposed.metadata.insert(format!("{snapshot_version}.snapshot.json"), snapshot);
+    // 3. The snapshot and the timestamp, by the root as it will be.
+    let until = |days| documents::expiry(now, days);
+    let root = change.root(live)?;
+    let online = |role: Role, document: Envelope| {
+        let authority = root.authority(role).ok_or(ChangeError::NoSuchRole { role })?;
+        sign_online(role, document, &authority, keys)
+    };
+    let version = live.version(Role::Snapshot) + 1;
+    let snapshot = Snapshot::new(version, until(expiry.snapshot)?, meta);
+    let snapshot = online(Role::Snapshot, Envelope::unsigned(&snapshot, Role::Snapshot)?)?;
+    let pin = Pin::of(version, &snapshot);
+    let timestamp = TimestampRole::new(live.version(Role::Timestamp) + 1, until(expiry.timestamp)?, pin);
+    let timestamp = online(Role::Timestamp, Envelope::unsigned(&timestamp, Role::Timestamp)?)?;
+    proposed.metadata.insert(format!("{version}.snapshot.json"), snapshot);
     proposed.metadata.insert(TIMESTAMP.to_owned(), timestamp);
-    let first_days = expiry.targets.min(expiry.snapshot).min(expiry.timestamp);
-    Ok((proposed, targets_version, until(first_days)?))
+    Ok(proposed)
+}
+
+fn sign_online(
+    role: Role,
+    mut document: Envelope,
+    authority: &Authority,
+    keys: &Keyring,
+) -> Result<Vec<u8>, PublishError> {
+    for key in keys.iter().filter(|key| authority.has(&key.public())) {
+        document.sign(key)?;
+    }
+    let standing = document.standing(authority)?;
+    if !standing.is_met() {
+        return Err(PublishError::NotOnline { role, standing });
+    }
+    Ok(document.to_bytes(role)?)
 }
 
 /// The one metadata file without a version in its name: replacing it is what makes a publication live.
@@ -128,8 +229,8 @@ fn file_name(path: &TargetPath, digest: Digest) -> String {
 
 /// Every file has a name that nothing live refers to, until the timestamp is replaced: a reader sees the old set or the
 /// new one. What an interrupted publication leaves behind is overwritten by the next.
-fn go_live(repository: &Repository, proposed: &Proposed) -> Result<(), FileError> {
-    let targets = repository.dir().join("targets");
+fn write(dir: &Path, proposed: &Proposed) -> Result<(), FileError> {
+    let targets = dir.join("targets");
     for (name, bytes) in &proposed.targets {
         let file = targets.join(name);
         if let Some(folder) = file.parent() {
@@ -137,7 +238,7 @@ fn go_live(repository: &Repository, proposed: &Proposed) -> Result<(), FileError
         }
         write_atomic(&file, bytes)?;
     }
-    let metadata = repository.dir().join("metadata");
+    let metadata = dir.join("metadata");
     for (name, bytes) in proposed.metadata.iter().filter(|(name, _)| *name != TIMESTAMP) {
         write_atomic(&metadata.join(name), bytes)?;
     }

@@ -11,6 +11,7 @@ use lockgate_publish::documents::TargetEntry;
 use lockgate_publish::keys::pinned_root_path;
 use lockgate_publish::lint::Warning;
 use lockgate_publish::repository::Live;
+use lockgate_publish::role::Role;
 use lockgate_publish::staging::StagedAs;
 use lockgate_signing::digest::Digest;
 use lockgate_signing::target::TargetPath;
@@ -90,8 +91,8 @@ pub(crate) fn list(
         path: path.to_string(),
     };
     Report::List {
-        version: live.targets.version,
-        expires: live.expires,
+        version: live.version(Role::Snapshot),
+        expires: live.first_end().unwrap_or_default(),
         published: published.iter().map(|(path, entry)| line(path, entry.length, entry.digest())).collect(),
         staged: staged
             .iter()

@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use futures::FutureExt as _;
 use jiff::Timestamp;
-use lockgate_durable::{FileError, at, sync_dir, sync_parent, write_atomic};
+use lockgate_durable::{FileError, at};
 use lockgate_signing::target::{TargetPath, TargetPathError};
 use sigstore_tuf::transport::FetchFuture;
-use sigstore_tuf::{FileStore, StoreRepository, Updater};
+use sigstore_tuf::{FileStore, MemoryStore, MetadataStore as _, StoreRepository, Updater};
 
-use crate::documents::{
-    self, DocumentError, ExpiryDays, Pin, Root, Snapshot, TargetEntry, Targets, TimestampRole,
-};
-use crate::keys::{Role, RoleKeys, pinned_root_path};
+use crate::documents::{Root, Snapshot, TargetEntry, Targets, TimestampRole};
+use crate::envelope::Envelope;
+use crate::keys::pinned_root_path;
+use crate::role::Role;
 
 /// The repository cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -37,9 +38,6 @@ pub enum RepositoryError {
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A document could not be made.
-    #[error(transparent)]
-    Document(#[from] DocumentError),
     /// What is live does not verify.
     #[error(
         "what is live in {} does not verify from {}: {why}; nothing is signed on top of it. Restore the repository from \
@@ -69,24 +67,62 @@ pub struct Repository {
     pinned_root: Vec<u8>,
 }
 
-/// What is live, verified from the pinned root.
-#[derive(Debug)]
+/// What is live, verified from the pinned root. Before the first publication: nothing, in version 0.
+#[derive(Debug, Default)]
 pub struct Live {
-    /// The list of what is published.
-    pub targets: Targets,
-    /// The snapshot's version.
-    pub snapshot_version: u64,
-    /// The timestamp's version.
-    pub timestamp_version: u64,
-    /// When the timestamp ends.
-    pub expires: Timestamp,
+    /// The newest root.
+    pub root: Option<Root>,
+    /// The top list and the delegated ones.
+    pub lists: BTreeMap<Role, Targets>,
+    /// Which lists belong together.
+    pub snapshot: Option<Snapshot>,
+    /// What is current.
+    pub timestamp: Option<TimestampRole>,
+    /// The root and the lists with their signatures.
+    pub signed: BTreeMap<Role, Envelope>,
 }
 
 impl Live {
+    /// The list of a role.
+    pub fn list(&self, role: Role) -> Option<&Targets> {
+        self.lists.get(&role)
+    }
+
+    /// The version of a role's document; 0 where there is none yet.
+    pub fn version(&self, role: Role) -> u64 {
+        match role {
+            Role::Root => self.root.as_ref().map(|root| root.version),
+            Role::Snapshot => self.snapshot.as_ref().map(|snapshot| snapshot.version),
+            Role::Timestamp => self.timestamp.as_ref().map(|timestamp| timestamp.version),
+            _ => self.list(role).map(|list| list.version),
+        }
+        .unwrap_or(0)
+    }
+
+    /// When a role's document ends.
+    pub fn expires(&self, role: Role) -> Option<Timestamp> {
+        match role {
+            Role::Root => self.root.as_ref().map(|root| root.expires),
+            Role::Snapshot => self.snapshot.as_ref().map(|snapshot| snapshot.expires),
+            Role::Timestamp => self.timestamp.as_ref().map(|timestamp| timestamp.expires),
+            _ => self.list(role).map(|list| list.expires),
+        }
+    }
+
+    /// When the first of its documents ends.
+    pub fn first_end(&self) -> Option<Timestamp> {
+        Role::ALL.into_iter().filter_map(|role| self.expires(role)).min()
+    }
+
+    /// The entry of a published file.
+    pub fn entry(&self, path: &TargetPath) -> Option<&TargetEntry> {
+        self.list(Role::listing(path)?)?.targets.get(&path.to_string())
+    }
+
     /// What is published, by parsed path.
     pub fn published(&self) -> Result<BTreeMap<TargetPath, TargetEntry>, RepositoryError> {
         let mut published = BTreeMap::new();
-        for (path, entry) in &self.targets.targets {
+        for (path, entry) in self.lists.values().flat_map(|list| &list.targets) {
             if let Some(path) = TargetPath::parse(path)? {
                 published.insert(path, entry.clone());
             }
@@ -96,50 +132,6 @@ impl Live {
 }
 
 impl Repository {
-    /// Makes a new repository. It appears whole or not at all.
-    pub fn init(
-        dir: &Path,
-        keys_dir: &Path,
-        keys: &RoleKeys,
-        expiry: ExpiryDays,
-        now: Timestamp,
-    ) -> Result<Self, RepositoryError> {
-        Self::check_places(dir, keys_dir)?;
-        let until = |days| documents::expiry(now, days);
-        let root = documents::sign(&Root::first(keys, until(expiry.root)?)?, Role::Root, keys)?;
-        let targets = documents::sign(&Targets::empty(until(expiry.targets)?), Role::Targets, keys)?;
-        let meta = BTreeMap::from([("targets.json".to_owned(), Pin::of(1, &targets))]);
-        let snapshot = Snapshot::new(1, until(expiry.snapshot)?, meta);
-        let snapshot = documents::sign(&snapshot, Role::Snapshot, keys)?;
-        let timestamp = TimestampRole::new(1, until(expiry.timestamp)?, Pin::of(1, &snapshot));
-        let timestamp = documents::sign(&timestamp, Role::Timestamp, keys)?;
-
-        let mut name = dir.file_name().unwrap_or_default().to_owned();
-        name.push(lockgate_durable::TEMPORARY_SUFFIX);
-        let unfinished = dir.with_file_name(name);
-        if unfinished.exists() {
-            std::fs::remove_dir_all(&unfinished).map_err(at("remove", &unfinished))?;
-        }
-        for folder in ["metadata", "targets", "staged"] {
-            let folder = unfinished.join(folder);
-            std::fs::create_dir_all(&folder).map_err(at("create", &folder))?;
-        }
-        for (name, bytes) in [
-            ("1.root.json", &root),
-            ("1.targets.json", &targets),
-            ("1.snapshot.json", &snapshot),
-            ("timestamp.json", &timestamp),
-        ] {
-            write_atomic(&unfinished.join("metadata").join(name), bytes)?;
-        }
-        sync_dir(&unfinished)?;
-        std::fs::rename(&unfinished, dir).map_err(at("create", dir))?;
-        sync_parent(dir)?;
-        // Last: its presence says that the keys are in use.
-        write_atomic(&pinned_root_path(keys_dir), &root)?;
-        Self::open(dir, keys_dir)
-    }
-
     /// Whether a repository can be made here; for asking before keys are made.
     pub fn check_places(dir: &Path, keys_dir: &Path) -> Result<(), RepositoryError> {
         let absolute = |path: &Path| std::path::absolute(path).map_err(at("resolve", path));
@@ -160,7 +152,12 @@ impl Repository {
         }
         let path = pinned_root_path(keys_dir);
         let pinned_root = std::fs::read(&path).map_err(at("read", &path))?;
-        Ok(Self { dir: dir.to_owned(), keys_dir: keys_dir.to_owned(), pinned_root })
+        Ok(Self::of(dir, keys_dir, pinned_root))
+    }
+
+    /// The repository in a folder, which must answer to this root.
+    pub(crate) fn of(dir: &Path, keys_dir: &Path, pinned_root: Vec<u8>) -> Self {
+        Self { dir: dir.to_owned(), keys_dir: keys_dir.to_owned(), pinned_root }
     }
 
     /// Its folder.
@@ -191,23 +188,55 @@ impl Repository {
             root: pinned_root_path(&self.keys_dir),
             why,
         };
-        let mut updater =
-            Updater::new(Files::of(&self.dir), &self.pinned_root).map_err(|error| tampered(chain(&error)))?;
-        // Signatures and what belongs together, but no expiry: publishing again is the remedy for that.
-        run(updater.refresh(Timestamp::UNIX_EPOCH)).map_err(tampered)?;
-        let trusted = updater.trusted();
-        let (Some(targets), Some(snapshot), Some(timestamp)) =
-            (trusted.targets_role("targets"), trusted.snapshot(), trusted.timestamp())
-        else {
-            return Err(tampered("a role is missing".to_owned()));
-        };
-        Ok(Live {
-            targets: Targets::of_verified(targets).map_err(|error| tampered(error.to_string()))?,
-            snapshot_version: snapshot.version,
-            timestamp_version: timestamp.version,
-            expires: timestamp.expires,
-        })
+        live(Files::of(&self.dir), &self.pinned_root).map_err(tampered)
     }
+}
+
+/// Verifies a repository's documents from a root: signatures and what belongs together, but no expiry, because publishing
+/// again is the remedy for that.
+pub(crate) fn live(files: Files, pinned_root: &[u8]) -> Result<Live, String> {
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+    let verified = Arc::new(MemoryStore::new());
+    let mut updater =
+        Updater::new(files, pinned_root).map_err(|error| chain(&error))?.with_store(Arc::clone(&verified));
+    run(updater.refresh(NOW))?;
+    let signed = |role: Role| {
+        let bytes = verified.load(&format!("{role}.json")).map_err(|error| chain(&error))?;
+        let bytes = bytes.ok_or_else(|| format!("the {role} document is missing"))?;
+        Envelope::parse(&bytes).map_err(|error| format!("{role}: {error}"))
+    };
+    let text = |role: Role| move |error: serde_json::Error| format!("{role}: {error}");
+    let mut live = Live {
+        root: Some(signed(Role::Root)?.document().map_err(text(Role::Root))?),
+        snapshot: Some(signed(Role::Snapshot)?.document().map_err(text(Role::Snapshot))?),
+        timestamp: Some(signed(Role::Timestamp)?.document().map_err(text(Role::Timestamp))?),
+        ..Live::default()
+    };
+    let top: Targets = signed(Role::Targets)?.document().map_err(text(Role::Targets))?;
+    if let Some(path) = top.targets.keys().next() {
+        return Err(format!("the top list names `{path}` itself, where only delegated roles list files"));
+    }
+    for name in top.delegated() {
+        let role: Role = name.parse()?;
+        // The client loads and verifies a role when it looks for a file in one of its folders.
+        let path = role.paths().first().map(|pattern| pattern.replace('*', "none"));
+        run(updater.get_target_info(&path.unwrap_or_default(), NOW))?;
+        let list: Targets = signed(role)?.document().map_err(text(role))?;
+        if let Some(path) = list.targets.keys().find(|path| !lists(role, path)) {
+            return Err(format!("the {role} role lists `{path}`, which is not in its folders"));
+        }
+        live.lists.insert(role, list);
+    }
+    live.lists.insert(Role::Targets, top);
+    for role in live.lists.keys().copied().chain([Role::Root]) {
+        live.signed.insert(role, signed(role)?);
+    }
+    Ok(live)
+}
+
+/// Whether a path is a file of ours in a folder of this role. The client would not find it, but would not complain.
+fn lists(role: Role, path: &str) -> bool {
+    matches!(TargetPath::parse(path), Ok(Some(path)) if Role::listing(&path) == Some(role))
 }
 
 /// The lock's file, in the folder that is not served.

@@ -134,7 +134,7 @@ fn add_text<T: TextFormat>(
 
 /// A version that means two things could be run by one site and reviewed by another.
 fn refuse_other_bytes(live: &Live, path: &TargetPath, bytes: &[u8]) -> Result<(), StagingError> {
-    match live.targets.targets.get(&path.to_string()) {
+    match live.entry(path) {
         Some(entry) if entry.digest() != Some(Digest::of(bytes)) => {
             Err(StagingError::VersionTaken { path: path.clone() })
         }
@@ -148,7 +148,7 @@ fn stage(
     path: &TargetPath,
     bytes: &[u8],
 ) -> Result<StagedAs, StagingError> {
-    if live.targets.targets.contains_key(&path.to_string()) {
+    if live.entry(path).is_some() {
         return Ok(StagedAs::AlreadyPublished);
     }
     let _lock = repository.lock()?;

@@ -13,12 +13,21 @@ use crate::staging::StagedAs;
 
 struct Team {
     dir: TempDir,
-    keys: RoleKeys,
+    keys: Keyring,
     repository: Repository,
 }
 
 fn now() -> Timestamp {
     "2026-11-01T00:00:00Z".parse().unwrap()
+}
+
+fn init_with(folder: &Path, keys_dir: &Path, keys: &Keyring) -> Repository {
+    let expiry = ExpiryDays::default();
+    let mut first = Change::first(&keys.table(), expiry, now()).unwrap();
+    for key in keys.iter() {
+        first.sign(&Live::default(), key).unwrap();
+    }
+    init(folder, keys_dir, &first, keys, expiry, now()).unwrap()
 }
 
 impl Team {
@@ -30,8 +39,8 @@ impl Team {
             next += 1;
             Ok(Zeroizing::new([next; 32]))
         };
-        let keys = RoleKeys::create(&keys_dir, seed).unwrap();
-        let repository = Repository::init(&folder, &keys_dir, &keys, ExpiryDays::default(), now()).unwrap();
+        let keys = Keyring::create(&keys_dir, seed).unwrap();
+        let repository = init_with(&folder, &keys_dir, &keys);
         Self { dir, keys, repository }
     }
 
@@ -48,7 +57,7 @@ impl Team {
     }
 
     fn published(&self) -> Vec<String> {
-        self.repository.live().unwrap().targets.targets.into_keys().collect()
+        self.repository.live().unwrap().published().unwrap().keys().map(ToString::to_string).collect()
     }
 }
 
@@ -79,7 +88,7 @@ fn what_is_staged_goes_live_once() {
     assert!(matches!(team.publish().unwrap(), Publication::Published { version: 2, .. }));
     assert_eq!(
         team.published(),
-        ["modules/example/1.0.0/component.wasm", "modules/example/1.0.0/manifest.toml"]
+        ["modules/example/1.0.0/manifest.toml", "modules/example/1.0.0/component.wasm"]
     );
     assert_eq!(add(&team, "1.0.0").unwrap(), StagedAs::AlreadyPublished);
     assert_eq!(team.publish().unwrap(), Publication::NothingStaged);
@@ -123,9 +132,13 @@ fn nothing_is_signed_on_top_of_a_list_that_somebody_else_wrote() {
     let _ = add(&other, "1.0.0").unwrap();
     // Other keys than the first team's, whose seeds are the same.
     let keys_dir = other.path("others");
-    let keys = RoleKeys::create(&keys_dir, || Ok(Zeroizing::new([99; 32]))).unwrap();
-    let foreign =
-        Repository::init(&other.path("foreign"), &keys_dir, &keys, ExpiryDays::default(), now()).unwrap();
+    let mut next = 99;
+    let seed = || {
+        next += 1;
+        Ok(Zeroizing::new([next; 32]))
+    };
+    let keys = Keyring::create(&keys_dir, seed).unwrap();
+    let foreign = init_with(&other.path("foreign"), &keys_dir, &keys);
     copy(&foreign.dir().join("metadata"), &team.path("registry/metadata"));
     let refused = team.renew(now());
     assert!(
@@ -188,7 +201,7 @@ fn a_repository_and_its_keys_are_never_overwritten() {
     assert!(matches!(refused("registry", "new-keys"), Err(RepositoryError::NotEmpty(_))));
     assert!(matches!(refused("new", "keys"), Err(RepositoryError::KeysInUse(_))));
     assert!(matches!(refused("new", "new/keys"), Err(RepositoryError::KeysInRepository(_))));
-    let pem = std::fs::read(team.path("keys/root.pem")).unwrap();
-    RoleKeys::create(&team.path("keys"), || Ok(Zeroizing::new([77; 32]))).unwrap();
-    assert_eq!(std::fs::read(team.path("keys/root.pem")).unwrap(), pem);
+    let pem = std::fs::read(team.path("keys/root-1.pem")).unwrap();
+    Keyring::create(&team.path("keys"), || Ok(Zeroizing::new([77; 32]))).unwrap();
+    assert_eq!(std::fs::read(team.path("keys/root-1.pem")).unwrap(), pem);
 }
