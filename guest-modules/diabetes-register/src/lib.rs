@@ -2,10 +2,10 @@
 //!
 //! Which codes mean what is in the manifest's codelists, so that a new edition of them needs no new code.
 
-use std::collections::BTreeMap;
-
 use lockgate_guest::date::{month_first, years_between};
-use lockgate_guest::{Category, Code, Day, Host, Number, Patient, Result, RowWriter, Window, module};
+use lockgate_guest::{
+    Category, Code, Day, Host, Number, Patient, PatientMap, Result, RowWriter, Window, module,
+};
 
 /// The HbA1c values that the manifest allows: mmol/mol and per cent alike.
 const HBA1C: core::ops::RangeInclusive<f64> = 1.0..=250.0;
@@ -50,25 +50,26 @@ impl Person {
 }
 
 /// The last diagnosis and the last resolution of everybody who has either.
-fn diagnoses<H: Host>(host: &H) -> Result<BTreeMap<u32, Person>> {
+fn diagnoses<H: Host>(host: &H) -> Result<PatientMap<Person>> {
     const PATIENT: usize = 0;
     const EFFECTIVE: usize = 1;
     const RECORDED: usize = 2;
     const CODE: usize = 3;
 
     let Window { last_day, .. } = host.window();
-    let mut people = BTreeMap::<u32, Person>::new();
+    let mut people = PatientMap::<Person>::default();
     let mut diagnoses = host.open("diagnoses")?;
     let (diabetes, resolved) = (diagnoses.codelist("diabetes")?, diagnoses.codelist("diabetes-resolved")?);
+    let either = diabetes.union(&resolved);
     while let Some(batch) = diagnoses.next()? {
         let patients = batch.patients(PATIENT)?;
         let (effective, recorded) = (batch.days(EFFECTIVE)?, batch.days(RECORDED)?);
         let codes = batch.codes(CODE)?;
-        for (row, &patient) in patients.iter().enumerate() {
+        for row in batch.rows_with_codes(CODE, &either)? {
             // A diagnosis with no day of its own, or one in the future, counts from the day when it was entered.
             let day = effective.at(row).filter(|&day| day <= last_day).or(recorded.at(row));
             let (Some(day), Some(code)) = (day, codes.at(row)) else { continue };
-            let person = people.entry(patient).or_default();
+            let person = people.entry(patients[row]);
             if diabetes.contains(code) {
                 person.diagnosed = person.diagnosed.max(Some(day));
             }
@@ -81,7 +82,7 @@ fn diagnoses<H: Host>(host: &H) -> Result<BTreeMap<u32, Person>> {
 }
 
 /// The latest plausible HbA1c and body mass index of everybody with a diagnosis.
-fn measurements<H: Host>(host: &H, people: &mut BTreeMap<u32, Person>) -> Result<()> {
+fn measurements<H: Host>(host: &H, people: &mut PatientMap<Person>) -> Result<()> {
     const PATIENT: usize = 0;
     const EFFECTIVE: usize = 1;
     const CODE: usize = 2;
@@ -90,13 +91,14 @@ fn measurements<H: Host>(host: &H, people: &mut BTreeMap<u32, Person>) -> Result
 
     let mut measurements = host.open("measurements")?;
     let (hba1c, bmi) = (measurements.codelist("hba1c")?, measurements.codelist("bmi")?);
+    let either = hba1c.union(&bmi);
     let not_ucum = measurements.codes_outside(&["ucum"]);
     while let Some(batch) = measurements.next()? {
         let patients = batch.patients(PATIENT)?;
         let (effective, codes) = (batch.days(EFFECTIVE)?, batch.codes(CODE)?);
         let (values, units) = (batch.numbers(VALUE)?, batch.codes(UNIT)?);
-        for (row, patient) in patients.iter().enumerate() {
-            let Some(person) = people.get_mut(patient) else { continue };
+        for row in batch.rows_with_codes(CODE, &either)? {
+            let Some(person) = people.get_mut(patients[row]) else { continue };
             let (Some(day), Some(code), Some(value)) = (effective.at(row), codes.at(row), values.at(row))
             else {
                 continue;
@@ -120,7 +122,7 @@ fn latest(known: Option<Measured>, next: Measured) -> Measured {
 }
 
 /// Who is diabetic, registered and alive at the end of the window, and their number by sex and age.
-fn write<H: Host>(host: &H, people: &BTreeMap<u32, Person>) -> Result<()> {
+fn write<H: Host>(host: &H, people: &PatientMap<Person>) -> Result<()> {
     const PATIENT: usize = 0;
     const SEX: usize = 1;
     const BIRTH_MONTH: usize = 2;
@@ -140,7 +142,7 @@ fn write<H: Host>(host: &H, people: &BTreeMap<u32, Person>) -> Result<()> {
             (batch.categories(SEX)?, batch.days(BIRTH_MONTH)?, batch.days(DEATH_MONTH)?);
         let (from, until) = (batch.days(REGISTERED_FROM)?, batch.days(REGISTERED_UNTIL)?);
         for (row, patient) in ids.iter().enumerate() {
-            let Some(person) = people.get(patient).filter(|person| person.is_diabetic()) else { continue };
+            let Some(person) = people.get(*patient).filter(|person| person.is_diabetic()) else { continue };
             let registered = from.at(row).is_none_or(|day| day <= last_day)
                 && until.at(row).is_none_or(|day| day >= last_day);
             let alive = died.at(row).is_none_or(|day| day > month);

@@ -1,6 +1,6 @@
 //! Reading the columns of a batch.
 
-use crate::{Batch, Column, Error, Result, Values};
+use crate::{Batch, Bitmap, Column, Error, Result, Values};
 
 /// The cells of one column. `values` holds 0 where a row has no value, so a hot loop may look at the slice first.
 #[derive(Debug, Clone, Copy)]
@@ -80,6 +80,29 @@ impl Batch {
         }
     }
 
+    /// The rows whose code is in this set, in order: what a module that looks for a few codes loops over.
+    pub fn rows_with_codes(&self, column: usize, codes: &Bitmap) -> Result<Vec<usize>> {
+        let Cells { values, missing } = self.codes(column)?;
+        let bits = codes.bytes_and_zero();
+        let last = bits.len() - 1;
+        // The lowest bit of what is left; the others are of other codes.
+        let is_in = |code: u32| bits[((code >> 3) as usize).min(last)] >> (code & 7);
+        let mut rows = Vec::new();
+        // Sixteen rows without a branch between them: most often none of them is looked for.
+        for (at, chunk) in values.chunks(16).enumerate() {
+            let any = match chunk.as_array::<16>() {
+                Some(all) => all.iter().fold(0, |any, &code| any | is_in(code)),
+                None => 1,
+            };
+            if any & 1 == 1 {
+                let found = |(_, code): &(usize, &u32)| is_in(**code) & 1 == 1;
+                let found = (at * 16..).zip(chunk).filter(found).map(|(row, _)| row);
+                rows.extend(found.filter(|&row| !is_missing(missing, row)));
+            }
+        }
+        Ok(rows)
+    }
+
     fn column(&self, column: usize) -> Result<&Column> {
         self.columns.get(column).ok_or(Error::Column { column, wanted: "a column", found: "none" })
     }
@@ -94,4 +117,25 @@ pub(crate) fn unexpected(column: usize, wanted: &'static str, found: &Values) ->
         Values::Categories(_) => "categories",
     };
     Error::Column { column, wanted, found }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Code;
+
+    #[test]
+    fn rows_with_codes_are_those_whose_code_is_there_and_in_the_set() {
+        let set: Bitmap = [0, 7, 8, 70].into_iter().collect();
+        // No code at all is 0 in the list, and 0 is in the set.
+        let codes: Vec<Option<Code>> = (0..77)
+            .map(|row| (row % 5 != 0).then_some(Code(if row == 33 { u32::MAX } else { row })))
+            .collect();
+        for rows in [0, 1, 8, 9, 15, 16, 17, 32, 77] {
+            let batch = Batch::of(codes[..rows].iter().map(|&code| (code,)));
+            let expected: Vec<usize> = [7, 8].into_iter().filter(|&row| row < rows).collect();
+            assert_eq!(batch.rows_with_codes(0, &set).unwrap(), expected);
+            assert_eq!(batch.rows_with_codes(0, &Bitmap::default()).unwrap(), []);
+        }
+    }
 }

@@ -194,13 +194,12 @@ fn all_days(values: &[i32], first: i32, last: i32) -> bool {
 /// Whether all numbers are between these; what is not a number is not.
 fn all_numbers(values: &[f64], least: f64, greatest: f64) -> bool {
     let (chunks, rest) = values.as_chunks::<TOGETHER>();
-    // A word as wide as the number, where a `bool` would have to be narrowed from it lane by lane.
-    let outside = |values: &[f64]| {
-        values
-            .iter()
-            .fold(0_u64, |outside, &number| outside | u64::from(!((least <= number) & (number <= greatest))))
+    // Counted in words as wide as the number, where a `bool` would have to be narrowed from it lane by lane.
+    let all_inside = |values: &[f64]| {
+        let inside = |&number: &f64| u64::from((least <= number) & (number <= greatest));
+        values.iter().map(inside).sum::<u64>() == values.len() as u64
     };
-    chunks.iter().all(|chunk| outside(chunk) == 0) && outside(rest) == 0
+    chunks.iter().all(|chunk| all_inside(chunk)) && all_inside(rest)
 }
 
 fn compact<T: Copy>(values: &mut Vec<T>, kept: &[usize]) {

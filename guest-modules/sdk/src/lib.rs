@@ -22,9 +22,8 @@
 //!         let patients = batch.patients(PATIENT)?;
 //!         let recorded = batch.days(RECORDED)?;
 //!         let codes = batch.codes(CODE)?;
-//!         for row in 0..batch.row_count() {
-//!             let (Some(day), Some(code)) = (recorded.at(row), codes.at(row)) else { continue };
-//!             if asthma.contains(code) {
+//!         for row in batch.rows_with_codes(CODE, &asthma)? {
+//!             if let (Some(day), Some(code)) = (recorded.at(row), codes.at(row)) {
 //!                 found.push((Patient(patients[row]), Day(day), Code(code)))?;
 //!             }
 //!         }
@@ -63,6 +62,7 @@ mod error;
 mod host;
 #[cfg(not(target_family = "wasm"))]
 pub mod memory;
+mod patient_map;
 mod registrations;
 mod rows;
 #[cfg(not(target_family = "wasm"))]
@@ -79,6 +79,7 @@ pub use codes::Dictionary;
 pub use component::ComponentHost;
 pub use error::{Error, Result};
 pub use host::{Host, Input, Scan};
+pub use patient_map::PatientMap;
 pub use registrations::Persons;
 pub use rows::{Category, Cell, Code, Day, Number, Patient, Row, RowWriter};
 
