@@ -40,11 +40,19 @@ pub fn as_agents(repository: &Repository, proposed: &Proposed, now: Timestamp) -
     as_new_agent(repository, proposed, now)?;
 
     // 2. One that has seen what is live now: it must not take the publication for a rollback. What is live may have
-    //    expired, and publishing is the remedy: so it was seen when nothing had.
+    //    expired, and publishing is the remedy: so it was seen when it was signed.
     let refused = |why| CheckError::Refused { agent: "an agent that knows what is live now", why };
     let store = tempfile::tempdir().map_err(CheckError::Folder)?;
     let live = client(repository, &Proposed::default(), store.path()).map_err(refused)?;
-    live.refresh(Timestamp::UNIX_EPOCH).map_err(refused)?;
+    let seen = match live.refresh(Timestamp::UNIX_EPOCH) {
+        Err(TrustError::ClockBehind { signed_at, .. }) => live.refresh(signed_at),
+        seen => seen,
+    };
+    match seen {
+        // One that met something expired has seen the versions all the same.
+        Ok(_) | Err(TrustError::Expired { .. }) => {}
+        Err(why) => return Err(refused(why)),
+    }
     let known = client(repository, proposed, store.path()).map_err(refused)?;
     known.refresh(now).map_err(refused).map(drop)
 }

@@ -1,11 +1,13 @@
 //! Why something of the registry is not trusted.
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 use lockgate_durable::FileError;
 use lockgate_signing::target::{TargetPath, TargetPathError};
 use lockgate_signing::text_format::TextFormatError;
 
-use super::source::{RegistrySource, RegistrySourceError};
+use crate::source::{RegistrySource, RegistrySourceError};
 
 /// Why something of the registry is not trusted.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +96,31 @@ pub enum TrustError {
     /// The site's own copy could not be read or written.
     #[error("the site's record of the registry: {0}")]
     Store(#[from] FileError),
+    /// This computer's clock is before a time that has passed.
+    #[error(
+        "this computer's clock says {now}, and the registry {registry} was signed at {signed_at}, which has passed; set \
+         the clock right and run again; nothing was changed"
+    )]
+    ClockBehind {
+        /// Where.
+        registry: String,
+        /// The time that its signers vouch for.
+        signed_at: Timestamp,
+        /// The time that was given.
+        now: Timestamp,
+    },
+    /// A site that was here before has lost everything that said what it had seen.
+    #[error(
+        "the site's record of what it has seen of the registry is lost ({why}), so an old registry could not be told from \
+         the current one; ask the publishing team whether what the registry serves now is current, then remove the folder \
+         {} and run again: it begins anew from the pinned root", folder.display()
+    )]
+    FloorLost {
+        /// The store.
+        folder: PathBuf,
+        /// What is wrong with each of its files.
+        why: String,
+    },
     /// The copy of the last refresh does not verify.
     #[error(
         "the site's copy of the registry does not verify: {why}; it is not used; connect to the registry and refresh"
@@ -116,6 +143,17 @@ pub enum TrustError {
     NotHere {
         /// The path.
         path: TargetPath,
+    },
+    /// The site's own copy of an installed module does not hold what was installed.
+    #[error(
+        "this computer's copy of the installed `{path}` is gone or damaged ({why}); `lockgate-agent refresh` fetches it again \
+         while the registry has it"
+    )]
+    NotKept {
+        /// The path that it was installed from.
+        path: TargetPath,
+        /// What does not fit.
+        why: String,
     },
     /// The target is larger than the agent takes.
     #[error("`{path}` has {bytes} bytes, and the agent takes {bytes_max}; publish a smaller one")]
@@ -174,28 +212,58 @@ impl TrustError {
     pub fn leaves_last_known(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Expired { .. })
     }
+}
 
-    /// What went wrong while talking to a registry, in our words: every error of the updater ends in one of these.
-    pub(super) fn of_refresh(source: &RegistrySource, error: sigstore_tuf::Error, now: Timestamp) -> Self {
+/// What goes wrong in the client workflow, before it is known to whom it is said.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("{}", chain(.0))]
+    Tuf(#[from] sigstore_tuf::Error),
+    #[error("{0}")]
+    Wrong(String),
+    #[error("{0}")]
+    Signers(String),
+    #[error("{role} is version {offered}, and this site has seen {trusted}")]
+    Rollback { role: String, trusted: u64, offered: u64 },
+    #[error("the clock is before {signed_at}")]
+    ClockBehind { signed_at: Timestamp },
+}
+
+impl Failure {
+    pub(crate) fn missing(name: &str) -> Self {
+        Self::Tuf(sigstore_tuf::Error::transport(format!("it has no {name}")))
+    }
+
+    /// The same in the operator's words.
+    pub(crate) fn of(self, source: &RegistrySource, now: Timestamp) -> TrustError {
         use sigstore_tuf::Error as Tuf;
         let registry = source.to_string();
-        let why = chain(&error);
-        match error {
-            Tuf::Transport { .. } | Tuf::Io { .. } => Self::Unreachable { registry, why },
-            Tuf::ThresholdNotMet { .. }
-            | Tuf::DuplicateSignature { .. }
-            | Tuf::UnusableKey { .. }
-            | Tuf::UnsupportedScheme { .. }
-            | Tuf::Crypto(_) => Self::Signature { registry, why },
-            Tuf::Rollback { role, trusted, new } => Self::Rollback { registry, role, trusted, offered: new },
-            Tuf::Expired { role, expires } => Self::Expired { registry, role, expires, now },
-            _ => Self::Damaged { registry, why },
+        let why = self.to_string();
+        match self {
+            Self::Tuf(Tuf::Transport { .. } | Tuf::Io { .. }) => TrustError::Unreachable { registry, why },
+            Self::Signers(_)
+            | Self::Tuf(
+                Tuf::ThresholdNotMet { .. }
+                | Tuf::DuplicateSignature { .. }
+                | Tuf::UnusableKey { .. }
+                | Tuf::UnsupportedScheme { .. }
+                | Tuf::Crypto(_),
+            ) => TrustError::Signature { registry, why },
+            Self::Tuf(Tuf::Rollback { role, trusted, new }) => {
+                TrustError::Rollback { registry, role, trusted, offered: new }
+            }
+            Self::Rollback { role, trusted, offered } => {
+                TrustError::Rollback { registry, role, trusted, offered }
+            }
+            Self::Tuf(Tuf::Expired { role, expires }) => TrustError::Expired { registry, role, expires, now },
+            Self::ClockBehind { signed_at } => TrustError::ClockBehind { registry, signed_at, now },
+            Self::Tuf(_) | Self::Wrong(_) => TrustError::Damaged { registry, why },
         }
     }
 }
 
 /// An error and its causes in one line, cut to a length that a hostile server cannot choose.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     const CHARACTERS_MAX: usize = 400;
     let mut text = error.to_string();
     let mut cause = error.source();

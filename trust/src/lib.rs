@@ -14,8 +14,12 @@
 //!
 //! What fails, fails the whole refresh, and what the agent had before stays as it was.
 
+mod cache;
+mod client;
 mod error;
-mod known;
+mod failpoint;
+mod floor;
+mod installed;
 mod registry;
 mod source;
 mod store;
@@ -25,22 +29,35 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use sigstore_tuf::{TrustedMetadataSet, Updater, UpdaterConfig};
+use sigstore_tuf::UpdaterConfig;
 
+pub use client::{Client, Refreshed};
 pub use error::TrustError;
+pub use floor::Floor;
+pub use installed::InstalledModules;
 pub use registry::Registry;
 pub use source::{RegistrySource, RegistrySourceError};
+pub use store::{Documents, Known, LastGood, Loaded, Notice, Store};
 pub use trusted::{Published, Trusted, TrustedModule};
 
-use known::LastKnown;
+use cache::TargetCache;
+use failpoint::failpoint;
+use floor::ClockJudged;
 use source::Fetcher;
-use store::{TargetCache, TrustedStore};
 
 /// How much a registry may send, and how long it may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrustLimits {
-    /// One metadata file, bytes.
+    /// One root, bytes.
+    pub root_bytes_max: u64,
+    /// The timestamp, bytes.
+    pub timestamp_bytes_max: u64,
+    /// The snapshot or one list of targets, bytes.
     pub metadata_bytes_max: u64,
+    /// All metadata of a registry, bytes.
+    pub metadata_total_bytes_max: u64,
+    /// Delegated lists, of one role or on the way to one target.
+    pub roles_max: usize,
     /// One manifest, mapping, policy or list, bytes.
     pub text_bytes_max: u64,
     /// One component, bytes.
@@ -58,7 +75,11 @@ pub struct TrustLimits {
 impl Default for TrustLimits {
     fn default() -> Self {
         Self {
+            root_bytes_max: 512 << 10,
+            timestamp_bytes_max: 16 << 10,
             metadata_bytes_max: 4 << 20,
+            metadata_total_bytes_max: 16 << 20,
+            roles_max: 32,
             text_bytes_max: 16 << 20,
             component_bytes_max: 16 << 20,
             root_rotations_max: 64,
@@ -70,14 +91,9 @@ impl Default for TrustLimits {
 }
 
 impl TrustLimits {
-    fn updater_config(&self) -> UpdaterConfig {
+    fn download_config(&self) -> UpdaterConfig {
         let mut config = UpdaterConfig::default();
-        config.root_max_length = config.root_max_length.min(self.metadata_bytes_max);
-        config.timestamp_max_length = config.timestamp_max_length.min(self.metadata_bytes_max);
-        config.snapshot_max_length = self.metadata_bytes_max;
-        config.targets_max_length = self.metadata_bytes_max;
         config.target_max_length = self.text_bytes_max.max(self.component_bytes_max);
-        config.max_root_rotations = self.root_rotations_max;
         config
     }
 }
@@ -90,9 +106,8 @@ pub struct Trust {
     source: RegistrySource,
     fetcher: Fetcher,
     pinned_root: Vec<u8>,
-    store: TrustedStore,
+    store: Store,
     cache: TargetCache,
-    last_known: LastKnown,
     limits: TrustLimits,
     runtime: Arc<tokio::runtime::Runtime>,
 }
@@ -101,7 +116,7 @@ impl Trust {
     /// Opens a registry. Nothing is fetched yet.
     ///
     /// `pinned_root` is the `root.json` that the practice got from the publishing team at installation; `store_dir`
-    /// belongs to this module alone.
+    /// belongs to this crate alone.
     pub fn open(
         source: &RegistrySource,
         pinned_root: &[u8],
@@ -129,8 +144,7 @@ impl Trust {
         store_dir: &Path,
         limits: TrustLimits,
     ) -> Result<Self, TrustError> {
-        TrustedMetadataSet::from_root(pinned_root)
-            .map_err(|error| TrustError::PinnedRoot { why: error::chain(&error) })?;
+        client::pinned(pinned_root)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
@@ -140,29 +154,73 @@ impl Trust {
             source: source.clone(),
             fetcher,
             pinned_root: pinned_root.to_vec(),
-            store: TrustedStore::open(store_dir.join("metadata"), limits.metadata_bytes_max)?,
-            cache: TargetCache::open(store_dir.join("targets"))?,
-            last_known: LastKnown::at(store_dir.join("last-known.json")),
+            store: Store::open(store_dir, &limits)?,
+            cache: TargetCache::open(store_dir.join(store::TARGETS_FOLDER))?,
             limits,
             runtime: Arc::new(runtime),
         })
     }
 
     /// Asks the registry what is current, as of `now`.
+    ///
+    /// What a refresh verified is kept also where it then fails: a version that was seen stays seen.
     pub fn refresh(&self, now: Timestamp) -> Result<Registry, TrustError> {
-        let mut updater = Updater::new(self.fetcher.clone(), &self.pinned_root)
-            .map_err(|error| TrustError::PinnedRoot { why: error::chain(&error) })?
-            .with_config(self.limits.updater_config())
-            .with_store(self.store.clone());
-        let refreshed = self.runtime.block_on(updater.refresh(now));
-        // The store holds the floor below which a later refresh must not fall. The updater only logs when it could not
-        // be read or written; going on would lose the floor, and with it the protection against rollback.
-        self.store.take_failure()?;
-        refreshed.map_err(|error| TrustError::of_refresh(&self.source, error, now))?;
-        let registry = self.registry(updater, now, false)?;
-        self.last_known.save(&self.store, now)?;
-        self.cache.keep_only(&registry.digests())?;
-        Ok(registry)
+        self.refresh_and(now, |_| Ok(())).map(|(registry, ())| registry)
+    }
+
+    /// The same for a caller that needs some of the registry's targets: `fetch` gets them, and only then does this
+    /// refresh take the place of the last known one. So a registry that lists what it does not hold leaves the site with
+    /// what it had.
+    pub fn refresh_and<T, E: From<TrustError>>(
+        &self,
+        now: Timestamp,
+        fetch: impl FnOnce(&Registry) -> Result<T, E>,
+    ) -> Result<(Registry, T), E> {
+        let Loaded { known, floor, mut notices } = self.store.load(&self.pinned_root)?;
+        // 1. A clock that is certainly wrong decides nothing, not even what has expired.
+        floor.admits_clock(now).map_err(|failure| failure.of(&self.source, now))?;
+        // 2. What this site knew, verified again; what does not verify is fetched again, above the same floor.
+        let mut client = match self.client(self.fetcher.clone(), known.documents.clone(), floor.clone()) {
+            Err(TrustError::LastKnown { why }) => {
+                notices.push(Notice::Rebuilt { why });
+                self.client(self.fetcher.clone(), Documents::default(), floor)?
+            }
+            client => client?,
+        };
+        // 3. The specification's workflow, and the lists of all delegated roles.
+        failpoint("trust-before-fetch");
+        let refreshed = self.runtime.block_on(async {
+            client.refresh(now).await?;
+            client.load_delegated(now).await
+        });
+        failpoint("trust-fetched");
+        if let Err(error) = refreshed {
+            self.store
+                .save(&Known::partial(known, client.documents().clone()), client.floor())
+                .map_err(TrustError::from)?;
+            return Err(error.into());
+        }
+        // 4. Whether the clock can be believed.
+        match client.judge_clock(now) {
+            ClockJudged::Forward => {}
+            ClockJudged::WasWrong { stood_at } => notices.push(Notice::ClockWasWrong { stood_at, now }),
+            ClockJudged::Unsettled { stood_at } => notices.push(Notice::ClockWentBack { stood_at, now }),
+        }
+        // 5. Every path in our folders, or none.
+        let (documents, floor) = (client.documents().clone(), client.floor().clone());
+        let registry = self.registry(client, now)?.noticing(notices);
+        // 6. Everything that the caller needs of it.
+        let fetched = match fetch(&registry) {
+            Ok(fetched) => fetched,
+            Err(error) => {
+                self.store.save(&Known::partial(known, documents), &floor).map_err(TrustError::from)?;
+                return Err(error);
+            }
+        };
+        self.store.save(&Known::good(documents, now), &floor).map_err(TrustError::from)?;
+        failpoint("trust-saved");
+        self.cache.keep_only(&registry.digests()).map_err(TrustError::from)?;
+        Ok((registry, fetched))
     }
 
     /// What the last successful refresh found, without asking the registry: for a site that is offline, or whose
@@ -171,19 +229,27 @@ impl Trust {
     /// Everything is verified again from the pinned root, as of the time of that refresh; targets come from this
     /// site's disk only. Nothing new may be installed from it: what was approved goes on until its own last day.
     pub fn last_known(&self) -> Result<Option<Registry>, TrustError> {
-        let Some((saved, at)) = self.last_known.load()? else { return Ok(None) };
-        let mut updater = Updater::new(saved, &self.pinned_root)
-            .map_err(|error| TrustError::PinnedRoot { why: error::chain(&error) })?
-            .with_config(self.limits.updater_config());
-        self.runtime
-            .block_on(updater.refresh(at))
-            .map_err(|error| TrustError::LastKnown { why: error::chain(&error) })?;
-        self.registry(updater, at, true).map(Some)
+        let Loaded { known, notices, .. } = self.store.load(&self.pinned_root)?;
+        let Some((documents, at)) = known.good_documents() else {
+            // Never refreshed, or lost: the difference is worth an error, because it says what to do.
+            return match notices.into_iter().find(|notice| matches!(notice, Notice::Rebuilt { .. })) {
+                Some(Notice::Rebuilt { why }) => Err(TrustError::LastKnown { why }),
+                _ => Ok(None),
+            };
+        };
+        let client = self.client(Fetcher::Nowhere, documents, Floor::of(&self.pinned_root))?;
+        if !client.is_whole(at) {
+            return Err(TrustError::LastKnown { why: "its parts do not belong together".to_owned() });
+        }
+        Ok(Some(self.registry(client, at)?.last_known().noticing(notices)))
     }
 
-    fn registry(&self, updater: Updater, now: Timestamp, offline: bool) -> Result<Registry, TrustError> {
-        let runtime = Arc::clone(&self.runtime);
-        Registry::listed(updater, self.cache.clone(), runtime, self.source.clone(), self.limits, now, offline)
+    fn client(&self, fetcher: Fetcher, known: Documents, floor: Floor) -> Result<Client, TrustError> {
+        Client::with(fetcher, &self.source, &self.pinned_root, known, floor, self.limits)
+    }
+
+    fn registry(&self, client: Client, now: Timestamp) -> Result<Registry, TrustError> {
+        Registry::listed(client, self.cache.clone(), Arc::clone(&self.runtime), self.limits, now)
     }
 }
 

@@ -15,26 +15,29 @@ use lockgate_signing::mapping::Mapping;
 use lockgate_signing::policy::{ObjectionPolicy, SensitiveCodes};
 use lockgate_signing::rollout::Rollout;
 use lockgate_signing::target::{TargetKind, TargetPath};
+use lockgate_signing::token_keys::TokenKeys;
 use semver::Version;
-use sigstore_tuf::{TargetFile, Updater};
+use sigstore_tuf::TargetFile;
 
-use super::TrustLimits;
-use super::error::TrustError;
-use super::source::RegistrySource;
-use super::store::TargetCache;
-use super::trusted::{Published, Trusted, TrustedModule};
+use crate::TrustLimits;
+use crate::cache::TargetCache;
+use crate::client::Client;
+use crate::error::TrustError;
+use crate::store::Notice;
+use crate::trusted::{Published, Trusted, TrustedModule};
 
 /// The registry as one refresh found it.
 #[derive(Debug)]
 pub struct Registry {
-    updater: Updater,
+    client: Client,
     targets: BTreeMap<TargetPath, Listed>,
     cache: TargetCache,
     runtime: Arc<tokio::runtime::Runtime>,
-    source: RegistrySource,
     limits: TrustLimits,
     as_of: Timestamp,
-    offline: bool,
+    is_last_known: bool,
+    in_doubt: bool,
+    notices: Vec<Notice>,
 }
 
 /// One target's signed entry.
@@ -45,29 +48,43 @@ struct Listed {
 }
 
 impl Registry {
-    /// Lists what a refreshed updater vouches for.
-    pub(super) fn listed(
-        mut updater: Updater,
+    /// Lists what a refreshed client vouches for: what every role lists, each path as the role lists it that may speak
+    /// for it.
+    pub(crate) fn listed(
+        mut client: Client,
         cache: TargetCache,
         runtime: Arc<tokio::runtime::Runtime>,
-        source: RegistrySource,
         limits: TrustLimits,
         as_of: Timestamp,
-        offline: bool,
     ) -> Result<Self, TrustError> {
         let mut targets = BTreeMap::new();
-        for text in listed_paths(&updater) {
-            let Some(path) = TargetPath::parse(&text)? else { continue };
-            // Asked through the updater, not read from the list: it decides which role may speak for a path.
-            let entry = runtime
-                .block_on(updater.get_target_info(&text, as_of))
-                .map_err(|error| TrustError::of_refresh(&source, error, as_of))?;
-            let Some(entry) = entry else { continue };
+        let mut notices = Vec::new();
+        for (list, text, listed) in ours(&client)? {
+            // Which role may speak for a path is decided by the delegations, not by where it is listed.
+            let entry = runtime.block_on(client.find(&text, as_of))?;
+            if entry.as_ref() != Some(&listed) {
+                notices
+                    .push(Notice::NotTheirs { list, path: text.chars().take(PATH_CHARACTERS_MAX).collect() });
+            }
+            let (Some(path), Some(entry)) = (TargetPath::parse(&text)?, entry) else { continue };
             let digest = entry.hashes.get("sha256").and_then(|hex| Digest::from_hex(hex).ok());
             let digest = digest.ok_or_else(|| TrustError::NoDigest { path: path.clone() })?;
             targets.insert(path, Listed { entry, digest });
         }
-        Ok(Self { updater, targets, cache, runtime, source, limits, as_of, offline })
+        let (is_last_known, in_doubt) = (false, false);
+        Ok(Self { client, targets, cache, runtime, limits, as_of, is_last_known, in_doubt, notices })
+    }
+
+    /// The same as the last one that is known, in place of the current one.
+    pub(crate) fn last_known(self) -> Self {
+        Self { is_last_known: true, ..self }
+    }
+
+    /// The same, with what was noticed on the way.
+    pub(crate) fn noticing(mut self, before: Vec<Notice>) -> Self {
+        self.in_doubt |= before.iter().any(|notice| matches!(notice, Notice::ClockWentBack { .. }));
+        self.notices.splice(0..0, before);
+        self
     }
 
     /// When it was asked.
@@ -75,9 +92,21 @@ impl Registry {
         self.as_of
     }
 
-    /// Whether this is the last known registry in place of the current one: nothing new may be installed from it.
+    /// Whether nothing new may be installed from it: it is the last known registry in place of the current one, or this
+    /// computer's clock went back and nobody knows whether what it says is current.
     pub fn is_offline(&self) -> bool {
-        self.offline
+        self.is_last_known || self.in_doubt
+    }
+
+    /// The newest time that the registry's signers vouch for; `None` where its timestamp does not say when it was
+    /// signed. A time that has passed, whatever this computer's clock says.
+    pub fn signed_at(&self) -> Option<Timestamp> {
+        self.client.floor().signed_at()
+    }
+
+    /// What a person should know about this refresh, and that stopped nothing.
+    pub fn notices(&self) -> &[Notice] {
+        &self.notices
     }
 
     /// Everything that is published and that this version knows.
@@ -142,16 +171,17 @@ impl Registry {
             TargetKind::Rollout => self.fetch::<Rollout>(id, version).map(drop),
             TargetKind::Holds => self.fetch::<Holds>(id, version).map(drop),
             TargetKind::Direction => self.fetch::<Direction>(id, version).map(drop),
+            TargetKind::TokenKeys => self.fetch::<TokenKeys>(id, version).map(drop),
         }
     }
 
     /// The digests of everything listed.
-    pub(super) fn digests(&self) -> BTreeSet<Digest> {
+    pub(crate) fn digests(&self) -> BTreeSet<Digest> {
         self.targets.values().map(|listed| listed.digest).collect()
     }
 
     /// The exact signed bytes of a target, from this site's copy or from the registry.
-    fn bytes(&self, path: &TargetPath, bytes_max: u64) -> Result<Vec<u8>, TrustError> {
+    pub(crate) fn bytes(&self, path: &TargetPath, bytes_max: u64) -> Result<Vec<u8>, TrustError> {
         let listed = self.targets.get(path).ok_or_else(|| TrustError::Missing { path: path.clone() })?;
         // 1. Endless data: the signed length bounds the download, and our own limit bounds the signed length.
         if listed.entry.length > bytes_max {
@@ -162,21 +192,29 @@ impl Registry {
         if let Some(bytes) = self.cache.load(listed.digest, listed.entry.length)? {
             return Ok(bytes);
         }
-        if self.offline {
+        if self.is_last_known {
             return Err(TrustError::NotHere { path: path.clone() });
         }
         // 3. Swapped file: the updater checks length and hashes before it hands the bytes out.
-        let bytes = self
-            .runtime
-            .block_on(self.updater.download_target(&listed.entry, &path.to_string()))
-            .map_err(|error| TrustError::of_refresh(&self.source, error, self.as_of))?;
+        let bytes =
+            self.runtime.block_on(self.client.download(&listed.entry, &path.to_string(), self.as_of))?;
         self.cache.save(listed.digest, &bytes)?;
         Ok(bytes)
     }
 }
 
-/// The paths that any role lists. Delegated roles join here.
-fn listed_paths(updater: &Updater) -> Vec<String> {
-    let targets = updater.trusted().targets_role("targets");
-    targets.map(|role| role.targets.keys().cloned().collect()).unwrap_or_default()
+/// Characters of a foreign path that a notice repeats at most.
+const PATH_CHARACTERS_MAX: usize = 120;
+
+/// What any role lists in one of our folders: the role, the path, the entry.
+fn ours(client: &Client) -> Result<Vec<(String, String, TargetFile)>, TrustError> {
+    let mut paths = Vec::new();
+    for (name, list) in client.lists() {
+        for (text, entry) in &list.targets {
+            if TargetPath::parse(text)?.is_some() {
+                paths.push((name.clone(), text.clone(), entry.clone()));
+            }
+        }
+    }
+    Ok(paths)
 }

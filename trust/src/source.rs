@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sigstore_tuf::transport::FetchFuture;
 use sigstore_tuf::{Error, Repository};
 
-use super::TrustLimits;
+use crate::TrustLimits;
 
 /// Where the registry is. Written as a folder's path or as a web address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,12 +102,14 @@ impl fmt::Display for RegistrySource {
 
 /// Fetches files of a registry, within limits.
 #[derive(Clone)]
-pub(super) enum Fetcher {
+pub(crate) enum Fetcher {
     Folder(PathBuf),
     Web {
         base: Url,
         client: reqwest::Client,
     },
+    /// Nothing: a site that is offline.
+    Nowhere,
     /// A repository that is not published yet.
     Given(Arc<dyn Repository>),
 }
@@ -118,12 +120,13 @@ impl fmt::Debug for Fetcher {
             Self::Folder(path) => write!(f, "Fetcher({})", path.display()),
             Self::Web { base, .. } => write!(f, "Fetcher({base})"),
             Self::Given(_) => f.write_str("Fetcher(given)"),
+            Self::Nowhere => f.write_str("Fetcher(nowhere)"),
         }
     }
 }
 
 impl Fetcher {
-    pub(super) fn new(source: &RegistrySource, limits: &TrustLimits) -> Result<Self, RegistrySourceError> {
+    pub(crate) fn new(source: &RegistrySource, limits: &TrustLimits) -> Result<Self, RegistrySourceError> {
         let base = match source {
             RegistrySource::Folder(path) => return Ok(Self::Folder(path.clone())),
             RegistrySource::Web(url) => url.clone(),
@@ -142,7 +145,7 @@ impl Fetcher {
         }
         let client = client.build().map_err(|error| RegistrySourceError {
             address: source.to_string(),
-            why: super::error::chain(&error),
+            why: crate::error::chain(&error),
         })?;
         Ok(Self::Web { base, client })
     }
@@ -154,6 +157,7 @@ impl Fetcher {
             return Err(Error::Malformed(format!("`{name}` leaves its folder")));
         }
         match self {
+            Self::Nowhere => Err(Error::transport("offline")),
             Self::Given(_) => Err(Error::Malformed(format!("`{folder}/{name}` is not a file"))),
             Self::Folder(base) => read_file(&base.join(folder).join(name), bytes_max),
             Self::Web { base, client } => {

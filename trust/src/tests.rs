@@ -1,4 +1,6 @@
-//! One test a question. The attacks that need more than one signer come with delegated roles.
+//! One test a question. The attacks through the real agent are in `tests/end_to_end/attacks`.
+
+use std::path::Path;
 
 use lockgate_signing::digest::Digest;
 use lockgate_signing::ids::Name;
@@ -7,10 +9,10 @@ use lockgate_signing::policy::SensitiveCodes;
 use lockgate_signing::target::TargetKind;
 use semver::Version;
 
-use super::{RegistrySource, TrustError};
+use super::{Notice, RegistrySource, TrustError};
 
 mod fixture;
-use fixture::{Fixture, answer, at, serve, serve_folder, today};
+use fixture::{Delegated, Fixture, answer, at, serve, serve_folder, today};
 
 const COMPONENT: &[u8] = b"\0asm component";
 const SENSITIVE: &[u8] =
@@ -122,10 +124,6 @@ fn a_copy_that_was_changed_on_this_disk_is_not_believed() {
     std::fs::write(&fixture.stored("targets")[0], b"format = 1\n").unwrap();
     let known = fixture.trust().last_known().unwrap().unwrap();
     assert!(matches!(fetch(&known), Err(TrustError::NotHere { .. })));
-    let saved = fixture.store().join("last-known.json");
-    let text = std::fs::read_to_string(&saved).unwrap().replace("sensitive/england", "sensitive/wales00");
-    std::fs::write(saved, text).unwrap();
-    assert!(matches!(fixture.trust().last_known(), Err(TrustError::LastKnown { .. })));
 }
 
 #[test]
@@ -133,10 +131,221 @@ fn a_store_that_cannot_be_read_stops_the_refresh() {
     let fixture = Fixture::new();
     fixture.publish(1, &[]);
     fixture.trust().refresh(today()).unwrap();
-    let timestamp = fixture.store().join("metadata/timestamp.json");
-    std::fs::remove_file(&timestamp).unwrap();
-    std::fs::create_dir(&timestamp).unwrap();
+    let floor = fixture.store().join("floor.json");
+    std::fs::remove_file(&floor).unwrap();
+    std::fs::create_dir(&floor).unwrap();
     assert!(matches!(fixture.trust().refresh(today()), Err(TrustError::Store(_))));
+}
+
+fn rot(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_damaged_copy_is_built_again_and_its_floor_stays() {
+    let fixture = Fixture::new();
+    fixture.publish(2, &[(SENSITIVE_PATH, SENSITIVE)]);
+    fixture.trust().refresh(today()).unwrap();
+    let remove = |path: &Path| std::fs::remove_file(path).unwrap();
+    let empty = |path: &Path| std::fs::write(path, b"").unwrap();
+    for damage in [&rot as &dyn Fn(&Path), &remove, &empty] {
+        damage(&fixture.store().join("known.json"));
+        assert!(matches!(fixture.trust().last_known(), Err(TrustError::LastKnown { .. })));
+        fixture.publish(1, &[]);
+        assert!(matches!(fixture.trust().refresh(today()), Err(TrustError::Rollback { trusted: 2, .. })));
+        fixture.publish(2, &[(SENSITIVE_PATH, SENSITIVE)]);
+        // What the failed refresh kept is no registry, but a copy that is whole.
+        let registry = fixture.trust().refresh(today()).unwrap();
+        assert_eq!(registry.targets().count(), 1);
+        damage(&fixture.store().join("known.json"));
+        let registry = fixture.trust().refresh(today()).unwrap();
+        assert!(matches!(registry.notices(), [Notice::Rebuilt { .. }]), "{:?}", registry.notices());
+        assert!(fixture.trust().refresh(today()).unwrap().notices().is_empty());
+    }
+}
+
+#[test]
+fn a_damaged_floor_is_taken_from_the_copy() {
+    let fixture = Fixture::new();
+    fixture.publish(2, &[(SENSITIVE_PATH, SENSITIVE)]);
+    fixture.trust().refresh(today()).unwrap();
+    rot(&fixture.store().join("floor.json"));
+    fixture.publish(1, &[]);
+    assert!(matches!(fixture.trust().refresh(today()), Err(TrustError::Rollback { trusted: 2, .. })));
+    rot(&fixture.store().join("floor.json"));
+    fixture.publish(3, &[]);
+    let registry = fixture.trust().refresh(today()).unwrap();
+    assert!(matches!(registry.notices(), [Notice::FloorRestored { .. }]), "{:?}", registry.notices());
+}
+
+#[test]
+fn a_site_that_lost_both_does_not_begin_anew_by_itself() {
+    let fixture = Fixture::new();
+    fixture.publish(2, &[(SENSITIVE_PATH, SENSITIVE)]);
+    let registry = fixture.trust().refresh(today()).unwrap();
+    registry.fetch_latest::<SensitiveCodes>(&name("england")).unwrap();
+    for file in ["known.json", "floor.json"] {
+        rot(&fixture.store().join(file));
+    }
+    assert!(matches!(fixture.trust().refresh(today()), Err(TrustError::FloorLost { .. })));
+    for file in ["known.json", "floor.json"] {
+        std::fs::remove_file(fixture.store().join(file)).unwrap();
+    }
+    let lost = fixture.trust().refresh(today()).unwrap_err();
+    assert!(lost.to_string().contains("remove the folder"), "{lost}");
+    std::fs::remove_dir_all(fixture.store()).unwrap();
+    fixture.trust().refresh(today()).unwrap();
+}
+
+#[test]
+fn a_version_that_was_seen_in_a_refresh_that_failed_stays_seen() {
+    let fixture = Fixture::new();
+    fixture.publish(1, &[(SENSITIVE_PATH, SENSITIVE)]);
+    fixture.trust().refresh(today()).unwrap();
+    fixture.publish(3, &[]);
+    std::fs::remove_file(fixture.repository().join("metadata/3.targets.json")).unwrap();
+    assert!(matches!(fixture.trust().refresh(today()), Err(TrustError::Unreachable { .. })));
+    assert_eq!(fixture.trust().last_known().unwrap().unwrap().targets().count(), 1);
+    fixture.publish(2, &[]);
+    let refused = fixture.trust().refresh(today());
+    assert!(matches!(refused, Err(TrustError::Rollback { trusted: 3, offered: 2, .. })), "{refused:?}");
+}
+
+#[test]
+fn a_refresh_with_nothing_new_is_one_request() {
+    let fixture = Fixture::new();
+    let lists =
+        [Delegated { name: "sensitive", paths: &["sensitive/*/*"], files: &[(SENSITIVE_PATH, SENSITIVE)] }];
+    fixture.publish_delegated(1, &[], &lists);
+    let (source, asked) = serve_folder(&fixture.repository());
+    let refresh = |now| fixture.trust_in(&source).unwrap().refresh(now);
+    assert_eq!(refresh(today()).unwrap().targets().count(), 1);
+    assert_eq!(
+        asked.take(),
+        [
+            "metadata/2.root.json",
+            "metadata/timestamp.json",
+            "metadata/1.snapshot.json",
+            "metadata/1.targets.json",
+            "metadata/1.sensitive.json",
+        ]
+    );
+    assert_eq!(refresh(today()).unwrap().targets().count(), 1);
+    assert_eq!(asked.take(), ["metadata/timestamp.json"]);
+    // Expired: nobody says that there is nothing new.
+    assert!(matches!(refresh(at("2026-12-02T00:00:00Z")), Err(TrustError::Expired { .. })));
+    assert_eq!(asked.take(), ["metadata/2.root.json", "metadata/timestamp.json"]);
+}
+
+#[test]
+fn a_timestamp_that_does_not_name_its_root_is_no_answer() {
+    let mut fixture = Fixture::new();
+    fixture.timestamp_says = serde_json::json!({});
+    fixture.publish(1, &[]);
+    let (source, asked) = serve_folder(&fixture.repository());
+    fixture.trust_in(&source).unwrap().refresh(today()).unwrap();
+    asked.take();
+    fixture.trust_in(&source).unwrap().refresh(today()).unwrap();
+    assert_eq!(asked.take(), ["metadata/2.root.json", "metadata/timestamp.json"]);
+}
+
+#[test]
+fn a_root_that_the_timestamp_knows_cannot_be_withheld() {
+    let mut fixture = Fixture::new();
+    fixture.publish(1, &[]);
+    fixture.trust().refresh(today()).unwrap();
+    fixture.timestamp_says = serde_json::json!({ "root_version": 2 });
+    fixture.publish(2, &[]);
+    let refused = fixture.trust().refresh(today()).unwrap_err();
+    assert!(refused.to_string().contains("root 2, which it does not serve"), "{refused}");
+}
+
+#[test]
+fn keys_that_are_rotated_take_their_versions_with_them() {
+    let mut fixture = Fixture::new();
+    fixture.publish(4_000_000_000, &[]);
+    fixture.trust().refresh(today()).unwrap();
+    fixture.rotate(2);
+    fixture.timestamp_says = serde_json::json!({ "root_version": 2 });
+    fixture.publish(2, &[(SENSITIVE_PATH, SENSITIVE)]);
+    assert_eq!(fixture.trust().refresh(today()).unwrap().targets().count(), 1);
+    // Not without the new root: the old versions count under the old keys.
+    std::fs::remove_file(fixture.repository().join("metadata/2.root.json")).unwrap();
+    fixture.trust().refresh(today()).unwrap();
+    std::fs::remove_file(fixture.store().join("known.json")).unwrap();
+    let refused = fixture.trust().refresh(today());
+    assert!(
+        matches!(refused, Err(TrustError::Rollback { ref role, trusted: 2, offered: 1, .. }) if role == "root"),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn a_path_is_spoken_for_by_the_role_that_may() {
+    let fixture = Fixture::new();
+    let forged: &[u8] = b"format = 1\nid = \"england\"\nversion = \"9.0.0\"\n[group.hiv]\nsnomed = []\n";
+    fixture.publish_delegated(
+        1,
+        &[],
+        &[
+            Delegated {
+                name: "mappings",
+                paths: &["mappings/*/*"],
+                files: &[("sensitive/england/9.0.0.toml", forged), (SENSITIVE_PATH, forged)],
+            },
+            Delegated { name: "sensitive", paths: &["sensitive/*/*"], files: &[(SENSITIVE_PATH, SENSITIVE)] },
+        ],
+    );
+    let registry = fixture.trust().refresh(today()).unwrap();
+    let list = registry.fetch_latest::<SensitiveCodes>(&name("england")).unwrap().unwrap();
+    assert_eq!(list.digest(), Digest::of(SENSITIVE));
+    assert_eq!(registry.notices().len(), 2, "{:?}", registry.notices());
+}
+
+#[test]
+fn a_list_below_a_snapshot_that_leaves_it_out_is_not_taken_for_empty() {
+    let fixture = Fixture::new();
+    let lists = |name| [Delegated { name, paths: &["sensitive/*/*"], files: &[(SENSITIVE_PATH, SENSITIVE)] }];
+    fixture.publish_delegated(1, &[], &lists("sensitive"));
+    fixture.trust().refresh(today()).unwrap();
+    fixture.publish_delegated(2, &[], &lists("other"));
+    let refused = fixture.trust().refresh(today());
+    assert!(matches!(refused, Err(TrustError::Damaged { .. })), "{refused:?}");
+    assert_eq!(fixture.trust().last_known().unwrap().unwrap().targets().count(), 1);
+}
+
+#[test]
+fn a_clock_before_what_was_signed_is_wrong() {
+    let mut fixture = Fixture::new();
+    fixture.timestamp_says = serde_json::json!({ "root_version": 1, "signed_at": "2026-10-31T00:00:00Z" });
+    fixture.publish(1, &[]);
+    let early = at("2026-10-29T00:00:00Z");
+    assert!(matches!(fixture.trust().refresh(early), Err(TrustError::ClockBehind { .. })));
+    // Also without asking, and it keeps nothing from going on when it is set right.
+    assert!(matches!(fixture.trust().refresh(early), Err(TrustError::ClockBehind { .. })));
+    assert_eq!(fixture.trust().refresh(today()).unwrap().signed_at(), Some(at("2026-10-31T00:00:00Z")));
+}
+
+#[test]
+fn a_clock_that_was_once_in_the_future_stops_nothing_for_ever() {
+    let fixture = Fixture::new();
+    fixture.publish(1, &[]);
+    fixture.trust().refresh(at("2026-11-28T00:00:00Z")).unwrap();
+    let registry = fixture.trust().refresh(today()).unwrap();
+    assert!(registry.is_offline());
+    assert!(matches!(registry.notices(), [Notice::ClockWentBack { .. }]));
+    fixture.publish(2, &[]);
+    let registry = fixture.trust().refresh(today()).unwrap();
+    assert!(!registry.is_offline());
+    assert!(matches!(registry.notices(), [Notice::ClockWasWrong { .. }]));
+    assert!(fixture.trust().refresh(today()).unwrap().notices().is_empty());
+    // One beyond the end of everything leaves no trace.
+    assert!(matches!(fixture.trust().refresh(at("2036-01-01T00:00:00Z")), Err(TrustError::Expired { .. })));
+    let registry = fixture.trust().refresh(today()).unwrap();
+    assert!(!registry.is_offline() && registry.notices().is_empty());
 }
 
 #[test]
@@ -216,7 +425,7 @@ fn targets_that_are_not_listed_any_more_leave_the_disk() {
 fn a_web_server_serves_the_same_registry() {
     let fixture = Fixture::new();
     fixture.publish(1, &[(SENSITIVE_PATH, SENSITIVE)]);
-    let trust = fixture.trust_in(&serve_folder(&fixture.repository())).unwrap();
+    let trust = fixture.trust_in(&serve_folder(&fixture.repository()).0).unwrap();
     let registry = trust.refresh(today()).unwrap();
     registry.fetch_latest::<SensitiveCodes>(&name("england")).unwrap().unwrap();
 }

@@ -11,9 +11,10 @@ use lockgate_signing::policy::{ObjectionPolicy, SensitiveCodes};
 use lockgate_signing::rollout::Rollout;
 use lockgate_signing::target::{TargetKind, TargetPath};
 use lockgate_signing::text_format::TextFormat;
+use lockgate_signing::token_keys::TokenKeys;
 use semver::Version;
 
-use super::error::TrustError;
+use crate::error::TrustError;
 
 /// A signed text that is published by itself.
 pub trait Published: TextFormat {
@@ -57,6 +58,10 @@ impl Published for Direction {
     const KIND: TargetKind = TargetKind::Direction;
 }
 
+impl Published for TokenKeys {
+    const KIND: TargetKind = TargetKind::TokenKeys;
+}
+
 /// A value whose bytes the registry's signers signed. Only this module makes one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trusted<T> {
@@ -67,7 +72,7 @@ pub struct Trusted<T> {
 
 impl<T: Published> Trusted<T> {
     /// From bytes that were checked against the signed hash of `path`.
-    pub(super) fn decode(path: &TargetPath, bytes: &[u8]) -> Result<Self, TrustError> {
+    pub(crate) fn decode(path: &TargetPath, bytes: &[u8]) -> Result<Self, TrustError> {
         let value = T::decode(bytes)
             .map_err(|error| TrustError::Content { path: path.clone(), error: Box::new(error) })?;
         // A signer who may publish one module must not be able to pass it off as another by its path.
@@ -108,7 +113,7 @@ pub struct TrustedModule {
 
 impl TrustedModule {
     /// From a manifest and component bytes that were each checked against their signed hashes.
-    pub(super) fn join(
+    pub(crate) fn join(
         manifest: Trusted<Manifest>,
         manifest_path: &TargetPath,
         component_path: &TargetPath,

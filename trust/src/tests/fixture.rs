@@ -1,6 +1,7 @@
 //! A small TUF writer, so that a test can say what a repository holds and where it lies.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use lockgate_signing::digest::Digest;
@@ -17,6 +18,16 @@ pub(super) struct Fixture {
     dir: TempDir,
     key: SigningKey,
     pub(super) limits: TrustLimits,
+    /// What the timestamp says besides what the specification asks for.
+    pub(super) timestamp_says: Value,
+    pub(super) expires: &'static str,
+}
+
+/// A list that the top-level one delegates to.
+pub(super) struct Delegated<'a> {
+    pub(super) name: &'a str,
+    pub(super) paths: &'a [&'a str],
+    pub(super) files: &'a [(&'a str, &'a [u8])],
 }
 
 pub(super) fn at(text: &str) -> Timestamp {
@@ -31,30 +42,85 @@ pub(super) fn today() -> Timestamp {
 impl Fixture {
     /// A repository whose roles all have one key, and whose metadata ends on 2026-12-01.
     pub(super) fn new() -> Self {
-        let key = SigningKey::from_seed(&Zeroizing::new([1; 32]));
-        let fixture = Self { dir: tempfile::tempdir().unwrap(), key, limits: TrustLimits::default() };
-        let (id, public) = tuf_key(&fixture.key);
-        let signers = json!({ "keyids": [id], "threshold": 1 });
-        let root = json!({
-            "_type": "root", "spec_version": "1.0.34", "version": 1, "expires": "2036-01-01T00:00:00Z",
-            "consistent_snapshot": true, "keys": { id: public },
-            "roles": { "root": signers, "targets": signers, "snapshot": signers, "timestamp": signers },
-        });
-        fixture.write("metadata/1.root.json", &signed(&root, &fixture.key));
+        let fixture = Self {
+            dir: tempfile::tempdir().unwrap(),
+            key: key(1),
+            limits: TrustLimits::default(),
+            timestamp_says: json!({ "root_version": 1 }),
+            expires: "2026-12-01T00:00:00Z",
+        };
+        let root = root(1, &fixture.key, &fixture.key);
+        fixture.write("metadata/1.root.json", &signed(&root, &[&fixture.key]));
         fixture
     }
 
     /// Publishes these files and no others, as this version of every role.
     pub(super) fn publish(&self, version: u64, files: &[(&str, &[u8])]) {
-        self.publish_with(&self.key, version, files);
+        self.publish_with(&self.key, version, files, &[]);
     }
 
     /// The same, signed by a key that the root does not name.
     pub(super) fn publish_as_stranger(&self, version: u64, files: &[(&str, &[u8])]) {
-        self.publish_with(&SigningKey::from_seed(&Zeroizing::new([2; 32])), version, files);
+        self.publish_with(&key(2), version, files, &[]);
     }
 
-    fn publish_with(&self, key: &SigningKey, version: u64, files: &[(&str, &[u8])]) {
+    /// Publishes delegated lists, each with a key of its own (the third, the fourth …), and these files at the top.
+    pub(super) fn publish_delegated(&self, version: u64, files: &[(&str, &[u8])], lists: &[Delegated<'_>]) {
+        self.publish_with(&self.key, version, files, lists);
+    }
+
+    /// A new root that keeps the key of the root role, and names another one for everything else.
+    pub(super) fn rotate(&mut self, version: u64) {
+        let root_key = key(1);
+        self.key = key(100 + u8::try_from(version).unwrap());
+        let root = root(version, &root_key, &self.key);
+        self.write(&format!("metadata/{version}.root.json"), &signed(&root, &[&root_key]));
+    }
+
+    fn publish_with(
+        &self,
+        signer: &SigningKey,
+        version: u64,
+        files: &[(&str, &[u8])],
+        lists: &[Delegated<'_>],
+    ) {
+        let document = |role: &str, signer: &SigningKey, content: Value| {
+            let mut document = json!({
+                "_type": if role == "snapshot" || role == "timestamp" { role } else { "targets" },
+                "spec_version": "1.0.34", "version": version, "expires": self.expires,
+            });
+            document.as_object_mut().unwrap().extend(content.as_object().unwrap().clone());
+            let bytes = signed(&document, &[signer]);
+            let name = if role == "timestamp" { String::new() } else { format!("{version}.") };
+            self.write(&format!("metadata/{name}{role}.json"), &bytes);
+            let mut pin = entry(&bytes);
+            pin["version"] = version.into();
+            (format!("{role}.json"), pin)
+        };
+        let mut pins = serde_json::Map::new();
+        let (mut keys, mut roles) = (serde_json::Map::new(), Vec::new());
+        for (number, list) in (3..).zip(lists) {
+            let signer = key(number);
+            let (id, public) = tuf_key(&signer);
+            keys.insert(id.clone(), public);
+            roles.push(json!({
+                "name": list.name, "keyids": [id], "threshold": 1, "terminating": true, "paths": list.paths,
+            }));
+            pins.extend([document(list.name, &signer, json!({ "targets": self.place(list.files) }))]);
+        }
+        let mut targets = json!({ "targets": self.place(files) });
+        if !lists.is_empty() {
+            targets["delegations"] = json!({ "keys": keys, "roles": roles });
+        }
+        pins.extend([document("targets", signer, targets)]);
+        let snapshot = document("snapshot", signer, json!({ "meta": pins }));
+        let mut timestamp = json!({ "meta": { snapshot.0: snapshot.1 } });
+        timestamp.as_object_mut().unwrap().extend(self.timestamp_says.as_object().unwrap().clone());
+        document("timestamp", signer, timestamp);
+    }
+
+    /// Writes the files where a consistent snapshot has them, and lists them.
+    fn place(&self, files: &[(&str, &[u8])]) -> Value {
         let mut targets = serde_json::Map::new();
         for (path, bytes) in files {
             let digest = Digest::of(bytes).to_hex();
@@ -62,23 +128,7 @@ impl Fixture {
             self.write(&format!("targets/{folder}/{digest}.{name}"), bytes);
             targets.insert((*path).to_owned(), entry(bytes));
         }
-        let document = |role: &str, field: &str, content: Value| {
-            let bytes = signed(
-                &json!({
-                    "_type": role, "spec_version": "1.0.34", "version": version,
-                    "expires": "2026-12-01T00:00:00Z", field: content,
-                }),
-                key,
-            );
-            let name = if role == "timestamp" { String::new() } else { format!("{version}.") };
-            self.write(&format!("metadata/{name}{role}.json"), &bytes);
-            let mut pin = entry(&bytes);
-            pin["version"] = version.into();
-            json!({ format!("{role}.json"): pin })
-        };
-        let targets = document("targets", "targets", Value::Object(targets));
-        let snapshot = document("snapshot", "meta", targets);
-        document("timestamp", "meta", snapshot);
+        Value::Object(targets)
     }
 
     pub(super) fn write(&self, name: &str, bytes: &[u8]) {
@@ -121,9 +171,27 @@ fn tuf_key(key: &SigningKey) -> (String, Value) {
     (Digest::of(&to_canonical_bytes(&key).unwrap()).to_hex(), key)
 }
 
-fn signed(document: &Value, key: &SigningKey) -> Vec<u8> {
-    let signature = hex(&key.sign(&to_canonical_bytes(document).unwrap()));
-    let signatures = json!([{ "keyid": tuf_key(key).0, "sig": signature }]);
+fn key(number: u8) -> SigningKey {
+    SigningKey::from_seed(&Zeroizing::new([number; 32]))
+}
+
+fn root(version: u64, root_key: &SigningKey, other_key: &SigningKey) -> Value {
+    let (root, other) = (tuf_key(root_key), tuf_key(other_key));
+    let signers = |id: &str| json!({ "keyids": [id], "threshold": 1 });
+    json!({
+        "_type": "root", "spec_version": "1.0.34", "version": version, "expires": "2036-01-01T00:00:00Z",
+        "consistent_snapshot": true, "keys": { root.0.clone(): root.1, other.0.clone(): other.1 },
+        "roles": {
+            "root": signers(&root.0), "targets": signers(&other.0), "snapshot": signers(&other.0),
+            "timestamp": signers(&other.0),
+        },
+    })
+}
+
+fn signed(document: &Value, keys: &[&SigningKey]) -> Vec<u8> {
+    let message = to_canonical_bytes(document).unwrap();
+    let signature = |key: &&SigningKey| json!({ "keyid": tuf_key(key).0, "sig": hex(&key.sign(&message)) });
+    let signatures: Vec<Value> = keys.iter().map(signature).collect();
     serde_json::to_vec(&json!({ "signed": document, "signatures": signatures })).unwrap()
 }
 
@@ -159,12 +227,29 @@ pub(super) fn answer(status: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-/// Serves a folder as a web server would.
-pub(super) fn serve_folder(folder: &Path) -> RegistrySource {
+/// Serves a folder as a web server would, and counts what is asked for.
+pub(super) fn serve_folder(folder: &Path) -> (RegistrySource, Asked) {
     let folder = folder.to_owned();
-    let file = move |path: &str| match std::fs::read(folder.join(path.trim_start_matches("/registry/"))) {
-        Ok(bytes) => answer("200 OK", &bytes),
-        Err(_) => answer("404 Not Found", b""),
+    let asked = Asked::default();
+    let asking = asked.clone();
+    let file = move |path: &str| {
+        let path = path.trim_start_matches("/registry/");
+        asking.0.lock().unwrap().push(path.to_owned());
+        match std::fs::read(folder.join(path)) {
+            Ok(bytes) => answer("200 OK", &bytes),
+            Err(_) => answer("404 Not Found", b""),
+        }
     };
-    serve(file, false)
+    (serve(file, false), asked)
+}
+
+/// The paths that a server was asked for.
+#[derive(Clone, Default)]
+pub(super) struct Asked(Arc<Mutex<Vec<String>>>);
+
+impl Asked {
+    /// Since the last call.
+    pub(super) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
 }
