@@ -131,32 +131,26 @@ impl Crossing<'_> {
         let days = window.map(|window| (window.first.map_or(i32::MIN, day), day(window.last)));
         let mut collector = Collector::new(empty_chunk(table, &names[..declared]), self.scratch);
         let mut used = Vec::new();
-        let mut counts = RowCounts::default();
         let mut failed = None;
-        let mut cells: Vec<Cell> = Vec::with_capacity(names.len());
+        let mut reading = Reading { dictionary, last: LastPatient::default(), counts: RowCounts::default() };
+        let plan = RowPlan { table, plans: &plans, patient_at, window_at, days };
         snapshot.read(&select, |row_number, row| {
-            cells.clear();
-            let outcome = self.cross_row(
-                &RowPlan { table, plans: &plans, patient_at, window_at, days },
-                row,
-                row_number,
-                dictionary,
-                &mut cells,
-                &mut counts,
-            )?;
             if row_number.is_multiple_of(PROGRESS_ROWS) && !progress(PROGRESS_ROWS) {
                 return Err(SourceError::Cancelled);
             }
+            let chunk = collector.filling();
+            let before = chunk.rows();
+            let outcome = self.cross_row(&plan, row, row_number, &mut reading, chunk)?;
             if matches!(outcome, Outcome::Dropped) || failed.is_some() {
+                chunk.truncate(before);
                 return Ok(());
             }
-            let chunk = collector.filling();
-            for (cell, column) in cells[..declared].iter().zip(&mut chunk.columns) {
-                cell.push_to(column);
-                if let Cell::Code(code) = cell
-                    && *code != MISSING_CODE
+            for cells in &chunk.columns {
+                if let Cells::Codes(codes) = cells
+                    && let Some(&code) = codes.last()
+                    && code != MISSING_CODE
                 {
-                    mark(&mut used, *code);
+                    mark(&mut used, code);
                 }
             }
             failed = collector.row_added().err();
@@ -166,7 +160,7 @@ impl Crossing<'_> {
             return Err(error.into());
         }
         let codes = (0..).zip(used).filter_map(|(code, used): (u32, bool)| used.then_some(code)).collect();
-        Ok(CrossedInput { rows: collector.finish()?, codes, counts })
+        Ok(CrossedInput { rows: collector.finish()?, codes, counts: reading.counts })
     }
 
     fn plans<'p>(
@@ -215,10 +209,10 @@ impl Crossing<'_> {
         plan: &RowPlan<'_>,
         row: &rusqlite::Row<'_>,
         row_number: u64,
-        dictionary: &mut Dictionary,
-        cells: &mut Vec<Cell>,
-        counts: &mut RowCounts,
+        reading: &mut Reading<'_>,
+        chunk: &mut Chunk,
     ) -> Result<Outcome, SourceError> {
+        let Reading { dictionary, last, counts } = reading;
         let place = Place { mapping: self.mapping, table: plan.table.name, row: row_number };
         let at = |name| place.column(name);
         let get = |place: usize| row.get_ref(place).map_err(|_| CellError::Missing);
@@ -243,7 +237,7 @@ impl Crossing<'_> {
                 .and_then(|value| text(value, &mut buffer, "a local id"))
                 .and_then(|text| text.ok_or(CellError::Missing))
                 .map_err(at(column.name))?;
-            match self.patients.lookup(local_id) {
+            match last.lookup(self.patients, local_id) {
                 Lookup::Handle(found) => handle = found,
                 Lookup::Withheld => {
                     counts.withheld += 1;
@@ -255,7 +249,8 @@ impl Crossing<'_> {
                 }
             }
         }
-        // 3. The columns.
+        // 3. The columns. What a row that is dropped half-way left in the chunk, the caller takes back.
+        let mut columns = chunk.columns.iter_mut();
         for (position, column) in plan.plans.iter().enumerate() {
             let wrong = at(column.name);
             let cell = match &column.reader {
@@ -307,13 +302,13 @@ impl Crossing<'_> {
                     }
                 }
             };
-            match cell {
-                Some(cell) => cells.push(cell),
-                None if column.required => {
-                    counts.malformed += 1;
-                    return Ok(Outcome::Dropped);
-                }
-                None => cells.push(Cell::Missing),
+            if cell.is_none() && column.required {
+                counts.malformed += 1;
+                return Ok(Outcome::Dropped);
+            }
+            // What the host needs for itself comes after the declared columns and is not kept.
+            if let Some(kept) = columns.next() {
+                cell.unwrap_or(Cell::Missing).push_to(kept);
             }
         }
         Ok(Outcome::Crossed)
@@ -329,6 +324,35 @@ struct RowPlan<'a> {
     patient_at: Option<usize>,
     window_at: Option<usize>,
     days: Option<(i32, i32)>,
+}
+
+/// What changes from row to row.
+struct Reading<'a> {
+    dictionary: &'a mut Dictionary,
+    last: LastPatient,
+    counts: RowCounts,
+}
+
+/// The patient of the row before: rows that follow each other are often of one patient. Gone with the input.
+#[derive(Default)]
+struct LastPatient {
+    local_id: Vec<u8>,
+    found: Option<Lookup>,
+}
+
+impl LastPatient {
+    fn lookup(&mut self, patients: &Patients, local_id: &[u8]) -> Lookup {
+        if let Some(found) = self.found
+            && self.local_id == local_id
+        {
+            return found;
+        }
+        let found = patients.lookup(local_id);
+        self.local_id.clear();
+        self.local_id.extend_from_slice(local_id);
+        self.found = Some(found);
+        found
+    }
 }
 
 fn code<'r>(

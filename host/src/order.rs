@@ -136,6 +136,11 @@ impl Chunk {
         self.columns.first().map_or(0, Cells::len)
     }
 
+    /// Takes rows back from the end.
+    pub(crate) fn truncate(&mut self, rows: usize) {
+        self.columns.iter_mut().for_each(|cells| each_kind!(cells, values => values.truncate(rows)));
+    }
+
     fn bytes(&self) -> usize {
         self.rows() * self.columns.iter().map(Cells::width).sum::<usize>()
     }

@@ -236,9 +236,41 @@ fn partial(text: &[u8]) -> Option<Interval> {
     Some(Interval { first, last })
 }
 
+/// A few texts with a number each, to be found in every row. Up to seven bytes are compared as one integer.
+struct Names<'a> {
+    short: Vec<(u64, u8)>,
+    long: Vec<(&'a [u8], u8)>,
+}
+
+impl<'a> Names<'a> {
+    fn of(names: impl Iterator<Item = (&'a [u8], u8)>) -> Self {
+        let mut all = Self { short: Vec::new(), long: Vec::new() };
+        for (name, number) in names {
+            match short(name) {
+                Some(name) => all.short.push((name, number)),
+                None => all.long.push((name, number)),
+            }
+        }
+        all
+    }
+
+    fn find(&self, text: &[u8]) -> Option<u8> {
+        match short(text) {
+            Some(text) => self.short.iter().find(|(name, _)| *name == text).map(|(_, number)| *number),
+            None => self.long.iter().find(|(name, _)| *name == text).map(|(_, number)| *number),
+        }
+    }
+}
+
+/// A text of up to seven bytes as an integer that no other text has: its length stands before its bytes.
+fn short(text: &[u8]) -> Option<u64> {
+    let bytes = || text.iter().fold(text.len() as u64, |sum, &byte| sum << 8 | u64::from(byte));
+    (text.len() <= 7).then(bytes)
+}
+
 /// Reads categories of one column: positions in the canonical table's categories.
 pub(crate) struct CategoryReader<'a> {
-    values: Vec<(&'a [u8], u8)>,
+    values: Names<'a>,
     missing: &'a [String],
 }
 
@@ -250,7 +282,7 @@ impl<'a> CategoryReader<'a> {
             .values
             .iter()
             .filter_map(|(text, name)| Some((text.as_bytes(), u8::try_from(position(name.as_str())?).ok()?)));
-        Self { values: values.collect(), missing: &column.missing }
+        Self { values: Names::of(values), missing: &column.missing }
     }
 
     pub(crate) fn category(&self, value: ValueRef<'_>) -> Result<Option<u8>, CellError> {
@@ -259,8 +291,7 @@ impl<'a> CategoryReader<'a> {
         if is_missing(text, self.missing) {
             return Ok(None);
         }
-        let found = self.values.iter().find(|(name, _)| *name == text);
-        found.map(|(_, position)| Some(*position)).ok_or(CellError::NotNamed)
+        self.values.find(text).map(Some).ok_or(CellError::NotNamed)
     }
 }
 
@@ -290,8 +321,8 @@ impl<'a> FlagReader<'a> {
 
 /// Reads codes of one column: which system, and the text as it is in the database.
 pub(crate) struct CodeReader<'a> {
-    /// By local name; one with an empty name where the system is the same for every row.
-    systems: Vec<(&'a [u8], u8)>,
+    /// By local name; none where the system is the same for every row.
+    systems: Names<'a>,
     fixed: Option<u8>,
     missing: &'a [String],
 }
@@ -302,7 +333,7 @@ impl<'a> CodeReader<'a> {
         let fixed = column.system.as_ref().map(|system| position(system.as_str()));
         let systems =
             column.systems.iter().map(|(local, system)| (local.as_bytes(), position(system.as_str())));
-        Self { systems: systems.collect(), fixed, missing: &column.missing }
+        Self { systems: Names::of(systems), fixed, missing: &column.missing }
     }
 
     /// The system of a row; `value` is the column after the code where the mapping has `system-sql`.
@@ -317,8 +348,7 @@ impl<'a> CodeReader<'a> {
         let ValueRef::Text(name) = value else {
             return Err(type_error(value, "a code system's name as text"));
         };
-        let found = self.systems.iter().find(|(local, _)| *local == name);
-        found.map(|(_, position)| *position).ok_or(CellError::NotNamed)
+        self.systems.find(name).ok_or(CellError::NotNamed)
     }
 
     /// Whether a text stands for no code.
@@ -370,6 +400,19 @@ mod tests {
         }
         assert_eq!(day(DateFormat::DayMonthYear, "2025-10-31"), Err(CellError::Date));
         assert!(matches!(reader(DateFormat::Iso).day(ValueRef::Integer(1)), Err(CellError::Type { .. })));
+    }
+
+    #[test]
+    fn a_name_is_found_by_all_its_bytes() {
+        let texts: [&[u8]; 9] =
+            [b"", b"\0", b"\0\0", b"A", b"\x01A", b"A\0", b"SEVEN77", b"EIGHT888", b"EIGHT889"];
+        let names = Names::of(texts.into_iter().zip(0..));
+        for (text, number) in texts.into_iter().zip(0..) {
+            assert_eq!(names.find(text), Some(number));
+        }
+        for text in [&b"B"[..], b"\x02", b"SEVEN78", b"EIGHT880"] {
+            assert_eq!(names.find(text), None);
+        }
     }
 
     #[test]
