@@ -12,6 +12,7 @@ mod tokens;
 
 use std::collections::HashMap;
 
+use hashbrown::DefaultHashBuilder;
 use lockgate_signing::block::{Bitmap, LinkTokens, PatientTable, Token};
 use lockgate_signing::canonical;
 use lockgate_signing::ids::SiteId;
@@ -142,7 +143,7 @@ impl Patients {
             counts: PatientCounts::default(),
         };
         let mut candidates: Vec<Candidate> = Vec::new();
-        let mut by_token: HashMap<Token, u32> = HashMap::new();
+        let mut by_token: HashMap<Token, u32, DefaultHashBuilder> = HashMap::default();
         let mut live_number = false;
         let mut twice = None;
         snapshot.read(&select, |row_number, row| {
