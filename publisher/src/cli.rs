@@ -9,6 +9,8 @@ use jiff::tz::TimeZone;
 use lockgate_publish::codelist::CodelistFile;
 use lockgate_publish::documents::ExpiryDays;
 
+use crate::workshop_cli::{Check, Diff, New, Test};
+
 /// What follows the options; kept within 80 columns, because it is not wrapped.
 const AFTER_HELP: &str = "\
 A first publication:
@@ -92,6 +94,20 @@ pub(crate) struct Place {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ModuleCommand {
+    /// Lay out a new module that builds, with an invented practice to run it on.
+    New(New),
+    /// Build a module, check it as a publisher does, and show what it would send from an invented site.
+    ///
+    /// The site is made for the run and goes with it: a registry of its own, a database of invented people, and the real
+    /// agent (`lockgate-agent preview`). Nothing is sent. In Rust the module is built first; in another language its file
+    /// is given by `--wasm`, or lies in the folder as module.wasm.
+    Check(Check),
+    /// Compare what a module sends from its invented site with what was kept in its folder `golden`.
+    ///
+    /// Exits with 1 where it differs, and shows how.
+    Test(Test),
+    /// Show what one version of a module sends differently from another, from the same invented site.
+    Diff(Diff),
     /// Check a module and stage it.
     ///
     /// A core module (what the Rust compiler writes for `wasm32-unknown-unknown`) is made a component first. The

@@ -5,7 +5,7 @@ use wit_component::{ComponentEncoder, DecodedWasm};
 use wit_parser::{Resolve, WorldId};
 
 /// The interface that a module is written against.
-const EXTRACT_WIT: &str = include_str!("../../wit/extract.wit");
+pub(crate) const EXTRACT_WIT: &str = include_str!("../../wit/extract.wit");
 /// Its world.
 const WORLD: &str = "extractor";
 /// The largest component that is published, bytes. The agent takes twice as much, so that it can be raised.

@@ -22,3 +22,4 @@ pub mod publish;
 pub mod repository;
 pub mod role;
 pub mod staging;
+pub mod workshop;

@@ -2,6 +2,8 @@
 
 mod cli;
 mod report;
+mod workshop_cli;
+mod workshop_report;
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -65,6 +67,10 @@ fn run(command: Command, now: Timestamp) -> anyhow::Result<Report> {
     match command {
         Command::Init(init) => run_init(init, now),
         Command::Module(ModuleCommand::Add(add)) => add_module(add, today),
+        Command::Module(ModuleCommand::New(new)) => new.run(today).map(Report::Workshop),
+        Command::Module(ModuleCommand::Check(check)) => check.run(today).map(Report::Workshop),
+        Command::Module(ModuleCommand::Test(test)) => test.run().map(Report::Workshop),
+        Command::Module(ModuleCommand::Diff(diff)) => diff.run(today).map(Report::Workshop),
         Command::Mapping(command) => add_file(command, staging::add_mapping),
         Command::Policy(command) => {
             add_file(command, |repository, bytes| staging::add_policy(repository, bytes, today))

@@ -17,6 +17,8 @@ use lockgate_signing::digest::Digest;
 use lockgate_signing::target::TargetPath;
 use serde::Serialize;
 
+use crate::workshop_report::Answer;
+
 /// The answer of one command.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
@@ -47,6 +49,8 @@ pub(crate) enum Report {
         published: Vec<Line>,
         staged: Vec<Line>,
     },
+    /// What the workshop answers.
+    Workshop(Answer),
 }
 
 /// One file.
@@ -105,6 +109,7 @@ impl Report {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Published { exit_code, .. } => ExitCode::from(*exit_code),
+            Self::Workshop(answer) => answer.exit_code(),
             _ => ExitCode::SUCCESS,
         }
     }
@@ -156,6 +161,7 @@ impl fmt::Display for Report {
                 write_lines(f, "Published", published)?;
                 write_lines(f, "Staged", staged)
             }
+            Self::Workshop(answer) => answer.fmt(f),
         }
     }
 }

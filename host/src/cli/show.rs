@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use comfy_table::{Table, presets};
 use lockgate_signing::block::{self, Column, Values};
 use lockgate_signing::bundle::{BundleHeader, ColumnKind, OutputInfo};
+use lockgate_signing::digest::Digest;
 use lockgate_signing::ids::Name;
 use lockgate_signing::keys::KeyId;
 use lockgate_signing::receipt::Receipt;
@@ -199,10 +200,10 @@ pub(super) fn history(agent: &Agent, module: Option<&Name>, as_json: bool) -> an
 pub(super) fn preview(shown: &PreviewedBundle, rows_max: usize, as_json: bool) -> anyhow::Result<()> {
     let header = &shown.header;
     let codes = dictionary(shown)?;
-    let tokens = tokens(shown)?;
+    let patients = patients(shown)?;
     let mut outputs = Vec::new();
     for output in &header.outputs {
-        outputs.push((output, first_rows(shown, output, &codes, &tokens, rows_max)?));
+        outputs.push((output, first_rows(shown, output, &codes, &patients, rows_max)?));
     }
     if as_json {
         let mut all = header_json(header);
@@ -254,32 +255,45 @@ fn dictionary(shown: &PreviewedBundle) -> anyhow::Result<Vec<(String, String)>> 
     Ok(codes)
 }
 
-fn tokens(shown: &PreviewedBundle) -> anyhow::Result<Vec<block::Token>> {
-    let mut tokens = Vec::new();
+/// A label for each patient, in place of the token: tokens are for the linker alone.
+fn patients(shown: &PreviewedBundle) -> anyhow::Result<Vec<String>> {
+    let mut labels = Vec::new();
     for block in &shown.header.patients {
         if let Some(bytes) = shown.blocks.get(&block.digest) {
-            tokens.extend(block::decode_patients(bytes, shown.header.tokens.links.len())?.tokens);
+            let tokens = block::decode_patients(bytes, shown.header.tokens.links.len())?.tokens;
+            labels.extend(tokens.iter().map(|token| label(token)));
         }
     }
-    Ok(tokens)
+    Ok(labels)
 }
 
+/// Eight characters that are the same for one patient in every preview of one purpose, so that two previews can be compared,
+/// and that lead neither to the token nor to the person.
+fn label(token: &[u8]) -> String {
+    let digest = Digest::of(&[b"lockgate preview: ", token].concat());
+    let text = data_encoding::BASE32_NOPAD.encode(&digest.as_bytes()[..5]);
+    text.to_ascii_lowercase()
+}
+
+/// The first rows of an output, block by block.
 fn first_rows(
     shown: &PreviewedBundle,
     output: &OutputInfo,
     codes: &[(String, String)],
-    tokens: &[block::Token],
+    patients: &[String],
     rows_max: usize,
 ) -> anyhow::Result<Vec<Vec<String>>> {
-    let Some(bytes) = output.blocks.first().and_then(|block| shown.blocks.get(&block.digest)) else {
-        return Ok(Vec::new());
-    };
-    let decoded = block::decode_rows(bytes, &output.columns)?;
-    let row = |row: usize| {
-        let columns = decoded.columns.iter().zip(&output.columns);
-        columns.map(|(column, info)| cell(column, row, &info.kind, codes, tokens)).collect()
-    };
-    Ok((0..decoded.rows.min(rows_max)).map(row).collect())
+    let mut rows = Vec::new();
+    for block in &output.blocks {
+        let wanted = rows_max - rows.len();
+        let Some(bytes) = shown.blocks.get(&block.digest).filter(|_| wanted > 0) else { break };
+        let decoded = block::decode_rows(bytes, &output.columns)?;
+        rows.extend((0..decoded.rows.min(wanted)).map(|row| {
+            let columns = decoded.columns.iter().zip(&output.columns);
+            columns.map(|(column, info)| cell(column, row, &info.kind, codes, patients)).collect::<Vec<_>>()
+        }));
+    }
+    Ok(rows)
 }
 
 fn cell(
@@ -287,16 +301,13 @@ fn cell(
     row: usize,
     kind: &ColumnKind,
     codes: &[(String, String)],
-    tokens: &[block::Token],
+    patients: &[String],
 ) -> String {
     if !column.has(row) {
         return String::new();
     }
     match (&column.values, kind) {
-        (Values::Patients(values), _) => tokens
-            .get(values[row] as usize)
-            .map(|token| data_encoding::HEXLOWER.encode(&token[..6]) + "…")
-            .unwrap_or_default(),
+        (Values::Patients(values), _) => patients.get(values[row] as usize).cloned().unwrap_or_default(),
         (Values::Codes(values), _) => codes
             .get(values[row] as usize)
             .map(|(system, code)| format!("{system} {code}"))

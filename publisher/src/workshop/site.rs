@@ -1,0 +1,209 @@
+//! A site of invented people, made for a few runs of a module: a registry of its own, a database, an agent's state.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use lockgate_durable::FileError;
+use lockgate_durable::key_file::{self, KeyFileError};
+use lockgate_signing::ids::{Name, Period};
+use lockgate_signing::manifest::SiteKind;
+use lockgate_signing::mapping::Mapping;
+use lockgate_signing::policy::{ObjectionPolicy, SensitiveCodes};
+use lockgate_signing::text_format::{TextFormat, TextFormatError};
+use serde::Serialize;
+use tempfile::TempDir;
+use zeroize::Zeroizing;
+
+use super::agent::{AgentError, AgentProgram};
+use super::extract::Extract;
+use super::fixture::Fixture;
+use crate::change::{Change, ChangeError};
+use crate::documents::ExpiryDays;
+use crate::keys::{Keyring, KeysError, pinned_root_path};
+use crate::module::PreparedModule;
+use crate::publish::{self, PublishError};
+use crate::repository::Live;
+use crate::staging::{self, StagingError};
+
+/// The pseudonym key of every such site: always the same, so that a patient has the same label in every run. It protects
+/// nobody, because there is nobody: the agent refuses to run there on an NHS number that could be a real person's.
+const PSEUDONYM_KEY: &[u8; 32] = b"invented people need no secrets.";
+
+/// A module cannot be run on its fixture.
+#[derive(Debug, thiserror::Error)]
+pub enum SiteError {
+    /// A text of the fixture.
+    #[error("the fixture's {0}")]
+    Text(#[from] TextFormatError),
+    /// The database.
+    #[error("the fixture's database cannot be made: {0}")]
+    Database(#[from] rusqlite::Error),
+    /// A file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A file of the temporary folder.
+    #[error("the folder for the run cannot be made: {0}")]
+    Temporary(#[from] std::io::Error),
+    /// A key.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    /// The registry's keys.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The registry's first lists.
+    #[error("the fixture's registry: {0}")]
+    Change(#[from] ChangeError),
+    /// What is published there.
+    #[error("the fixture's registry: {0}")]
+    Staging(#[from] StagingError),
+    /// Publishing there.
+    #[error("the fixture's registry: {0}")]
+    Publish(#[from] PublishError),
+    /// The configuration.
+    #[error("the fixture's configuration cannot be written: {0}")]
+    Config(#[from] toml::ser::Error),
+    /// The day is no day of a calendar.
+    #[error("the fixture's `as-of`: {0}")]
+    Day(#[from] jiff::Error),
+    /// The agent, or the module in it.
+    #[error("the module does not run on the fixture: {0}")]
+    Agent(#[from] AgentError),
+}
+
+/// A site with one module. It goes when it is dropped.
+#[derive(Debug)]
+pub struct FixtureSite {
+    module: Name,
+    as_of: Date,
+    months: Vec<Period>,
+    config: PathBuf,
+    _folder: TempDir,
+}
+
+impl FixtureSite {
+    /// Makes the site, and publishes the module to it.
+    pub fn new(fixture: &Fixture, module: &PreparedModule) -> Result<Self, SiteError> {
+        let folder = tempfile::Builder::new().prefix("lockgate-fixture-").tempdir()?;
+        let place = folder.path();
+        make_registry(&place.join("registry"), fixture, module)?;
+        let database = place.join("database.sqlite");
+        rusqlite::Connection::open(&database)?.execute_batch(&fixture.database)?;
+        let state = place.join("state");
+        lockgate_durable::create_private_dir(&state)?;
+        key_file::create(&state.join("site-key.pem"))?;
+        let pseudonym_key = data_encoding::HEXLOWER.encode(PSEUDONYM_KEY);
+        lockgate_durable::write_private(&place.join("pseudonym.key"), pseudonym_key.as_bytes())?;
+        let config = place.join("agent.toml");
+        std::fs::write(&config, toml::to_string(&Config::of(place, fixture, module)?)?)?;
+        Ok(Self {
+            module: module.manifest.id.clone(),
+            as_of: fixture.as_of,
+            months: fixture.months.clone(),
+            config,
+            _folder: folder,
+        })
+    }
+
+    /// What the module would send, month by month.
+    pub fn extracts(&self, agent: &AgentProgram) -> Result<Vec<Extract>, SiteError> {
+        let preview = |month: &Period| agent.preview(&self.config, self.as_of, &self.module, *month);
+        Ok(self.months.iter().map(preview).collect::<Result<_, _>>()?)
+    }
+}
+
+/// A registry that publishes the fixture's texts and one module, signed by keys that nobody else has.
+fn make_registry(dir: &Path, fixture: &Fixture, module: &PreparedModule) -> Result<(), SiteError> {
+    let now: Timestamp = fixture.as_of.to_zoned(TimeZone::UTC)?.timestamp();
+    let keys_dir = registry_keys(dir);
+    let (expiry, live) = (ExpiryDays::default(), Live::default());
+    let keys = Keyring::create(&keys_dir, random_seed)?;
+    let mut first = Change::first(&keys.table(), expiry, now)?;
+    for key in keys.iter() {
+        first.sign(&live, key)?;
+    }
+    let repository = publish::init(dir, &keys_dir, &first, &keys, expiry, now)?;
+    let _ = staging::add_mapping(&repository, &fixture.mapping)?;
+    let _ = staging::add_policy(&repository, &fixture.policy, fixture.as_of)?;
+    let _ = staging::add_sensitive(&repository, &fixture.sensitive)?;
+    let _ = staging::add_module(&repository, module)?;
+    let _ = publish::publish(&repository, &keys, expiry, now, false)?;
+    Ok(())
+}
+
+fn registry_keys(registry: &Path) -> PathBuf {
+    registry.with_file_name("registry-keys")
+}
+
+fn random_seed() -> Result<Zeroizing<[u8; 32]>, KeysError> {
+    let mut seed = Zeroizing::new([0; 32]);
+    getrandom::fill(seed.as_mut_slice()).map_err(|error| KeysError::NoRandomness(error.to_string()))?;
+    Ok(seed)
+}
+
+/// The agent's configuration: what its `config show` prints.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Config {
+    site: String,
+    kind: SiteKind,
+    /// Invented people only.
+    mode: &'static str,
+    state_dir: &'static str,
+    database: DatabaseConfig,
+    registry: RegistryConfig,
+    linker: LinkerConfig,
+    tokens: TokensConfig,
+}
+
+#[derive(Debug, Serialize)]
+struct DatabaseConfig {
+    path: &'static str,
+    mapping: Name,
+}
+
+#[derive(Debug, Serialize)]
+struct RegistryConfig {
+    location: &'static str,
+    root: PathBuf,
+    policy: Name,
+    sensitive: Name,
+}
+
+#[derive(Debug, Serialize)]
+struct LinkerConfig {
+    url: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct TokensConfig {
+    key_file: &'static str,
+    epoch: u32,
+}
+
+impl Config {
+    fn of(place: &Path, fixture: &Fixture, module: &PreparedModule) -> Result<Self, SiteError> {
+        let root = pinned_root_path(&registry_keys(&place.join("registry")));
+        Ok(Self {
+            site: fixture.site.to_string(),
+            kind: module.manifest.sites,
+            mode: "demo",
+            state_dir: "state",
+            database: DatabaseConfig {
+                path: "database.sqlite",
+                mapping: Mapping::decode(&fixture.mapping)?.named().id.clone(),
+            },
+            registry: RegistryConfig {
+                location: "registry",
+                root,
+                policy: ObjectionPolicy::decode(&fixture.policy)?.named().id.clone(),
+                sensitive: SensitiveCodes::decode(&fixture.sensitive)?.named().id.clone(),
+            },
+            // A preview sends nothing; the discard port, should it ever try.
+            linker: LinkerConfig { url: "http://127.0.0.1:9" },
+            tokens: TokensConfig { key_file: "pseudonym.key", epoch: 1 },
+        })
+    }
+}
