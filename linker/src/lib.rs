@@ -6,7 +6,7 @@
 //! | header and what is known of the site → accept, duplicate, reject | [`decide`] |
 //! | a block's bytes → stable storage, hashed on the way | `upload`, [`store`] |
 //! | all there → committed → receipt | [`intake`] |
-//! | HTTP around it | [`service`], [`server`], [`problem`] |
+//! | HTTP around it | [`service`], [`problem`]; its door is `lockgate-service` |
 //! | a bundle as one file | [`offline`] |
 //!
 //! [`verify::verify_bundle`] needs none of the rest: see `examples/verify.rs`.
@@ -21,7 +21,6 @@ pub mod offline;
 pub mod problem;
 pub mod reason;
 pub mod report;
-pub mod server;
 pub mod service;
 pub mod store;
 mod upload;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lockgate_service::DoorLimits;
 use lockgate_signing::bundle::BLOCK_BYTES_MAX;
 use lockgate_signing::envelope::ENVELOPE_BYTES_MAX;
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,16 @@ impl Default for Limits {
 impl Limits {
     /// The largest header or enrolment request, bytes; the format's.
     pub const HEADER_BYTES_MAX: usize = ENVELOPE_BYTES_MAX;
+
+    /// What a connection may take.
+    pub fn door(&self) -> DoorLimits {
+        DoorLimits {
+            connections_max: self.connections_max,
+            head_timeout: Duration::from_secs(self.head_timeout_s),
+            shutdown: Duration::from_secs(self.shutdown_s),
+            read_buffer_bytes: READ_BUFFER_BYTES,
+        }
+    }
 
     pub(crate) fn wait(&self) -> Duration {
         Duration::from_secs(self.wait_s)

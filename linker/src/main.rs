@@ -15,7 +15,7 @@ use lockgate_linker::database::Database;
 use lockgate_linker::intake::Intake;
 use lockgate_linker::offline::{self, OfflineError};
 use lockgate_linker::store::{FolderLock, Store};
-use lockgate_linker::{limits, report, server, service};
+use lockgate_linker::{limits, report, service};
 use lockgate_signing::bundle::BundleHeader;
 use lockgate_signing::enrolment::EnrolmentToken;
 use lockgate_signing::envelope::Verified;
@@ -152,7 +152,7 @@ fn serve(data: &DataFolder, options: &Serve) -> anyhow::Result<()> {
     let (intake, _lock) = open(data, &limits)?;
     let address = options.listen.unwrap_or(config.listen);
     runtime()?.block_on(async {
-        let listener = server::listen(address, options.port_file.as_deref()).await?;
+        let listener = lockgate_service::listen(address, options.port_file.as_deref()).await?;
         let address = listener.local_addr()?;
         say(&format!("listening on http://{address}\n"))?;
         tracing::info!(%address, "listening");
@@ -164,7 +164,7 @@ fn serve(data: &DataFolder, options: &Serve) -> anyhow::Result<()> {
             }
             tracing::info!("stopping");
         };
-        server::serve(listener, service::router(intake, &limits), limits, stop).await;
+        lockgate_service::serve(listener, service::router(intake, &limits), limits.door(), stop).await;
         Ok(())
     })
 }

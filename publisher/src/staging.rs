@@ -16,6 +16,7 @@ use lockgate_signing::policy::{ObjectionPolicy, SensitiveCodes};
 use lockgate_signing::rollout::Rollout;
 use lockgate_signing::target::{TargetKind, TargetPath, TargetPathError};
 use lockgate_signing::text_format::{TextFormat, TextFormatError};
+use lockgate_signing::token_keys::TokenKeys;
 
 use crate::contract::{self, ContractError};
 use crate::module::PreparedModule;
@@ -258,5 +259,6 @@ fn files_below(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
         }
     }
     files.sort();
+        TargetKind::TokenKeys => named::<TokenKeys>(path, bytes).map(drop),
     Ok(files)
 }

@@ -12,6 +12,7 @@ use crate::digest::Digest;
 use crate::enrolment::EnrolmentRequest;
 use crate::envelope::{Message, sign};
 use crate::ids::{BundleId, Name};
+use crate::evaluation::{EvaluationAnswer, EvaluationRequest};
 use crate::keys::SigningKey;
 use crate::receipt::Receipt;
 
@@ -153,6 +154,29 @@ fn what_is_signed_is_as_described() {
         previous: None,
         cohorts: None,
         supersedes: None,
+fn evaluation_request() -> EvaluationRequest {
+    EvaluationRequest {
+        site: "A81001".parse().unwrap(),
+        at_s: 1_793_500_000,
+        nonce: [7; 16],
+        domain: name("care-planning"),
+        epoch: 1,
+        elements: vec![9; 64],
+    }
+}
+
+#[test]
+fn what_the_keyholder_is_asked_and_answers_is_as_described() {
+    validates("signed-evaluation-request", &sign(&evaluation_request(), &site_key())).unwrap();
+    let answer = EvaluationAnswer { elements: vec![9; 64], proof: [1; 64] };
+    validates("evaluation-answer", &answer.encode()).unwrap();
+    let none = EvaluationRequest { elements: Vec::new(), ..evaluation_request() };
+    assert!(validates("evaluation-request", &none.encode()).is_err(), "no element");
+    let none = EvaluationAnswer { elements: Vec::new(), ..answer };
+    assert!(validates("evaluation-answer", &none.encode()).is_err(), "no element");
+    assert!(validates("signed-evaluation-request", &sign(&receipt(), &site_key())).is_err(), "another role");
+}
+
         outputs: Vec::new(),
         patients: Vec::new(),
         codes: Vec::new(),

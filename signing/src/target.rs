@@ -32,11 +32,13 @@ pub enum TargetKind {
     Holds,
     /// `directions/<id>/<version>.toml`.
     Direction,
+    /// `token-keys/<domain>/<version>.toml`.
+    TokenKeys,
 }
 
 impl TargetKind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::ModuleManifest,
         Self::ModuleComponent,
         Self::Mapping,
@@ -47,6 +49,7 @@ impl TargetKind {
         Self::Rollout,
         Self::Holds,
         Self::Direction,
+        Self::TokenKeys,
     ];
 
     /// Its name for people and scripts.
@@ -62,6 +65,7 @@ impl TargetKind {
             Self::Rollout => "rollout",
             Self::Holds => "list of holds",
             Self::Direction => "direction",
+            Self::TokenKeys => "list of token keys",
         }
     }
 
@@ -77,6 +81,7 @@ impl TargetKind {
             Self::Rollout => "rollouts",
             Self::Holds => "holds",
             Self::Direction => "directions",
+            Self::TokenKeys => "token-keys",
         }
     }
 

@@ -8,14 +8,21 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
 use crate::TestResult;
 
 /// Every crate of the workspace and all that it may import of ours. A new crate has to be entered here, with its arrows.
-const ALLOWED: [(&str, &[&str]); 11] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
     ("lockgate-signing", &[]),
     ("lockgate-durable", &["lockgate-signing"]),
     ("lockgate-trust", &["lockgate-durable", "lockgate-signing"]),
-    ("lockgate-agent", &["lockgate-durable", "lockgate-signing", "lockgate-trust"]),
+    ("lockgate-agent", &["lockgate-durable", "lockgate-oprf", "lockgate-signing", "lockgate-trust"]),
     // The publisher looks at what it is about to publish through the agent's own client.
     ("lockgate-publish", &["guest-toolchain", "lockgate-durable", "lockgate-signing", "lockgate-trust"]),
-    ("lockgate-linker", &["lockgate-durable", "lockgate-signing"]),
+    ("lockgate-linker", &["lockgate-durable", "lockgate-service", "lockgate-signing"]),
+    // It evaluates blindly: nothing of the agent, of the linker or of the registry is in it.
+    (
+        "lockgate-keyholder",
+        &["lockgate-durable", "lockgate-oprf", "lockgate-service", "lockgate-signing"],
+    ),
+    ("lockgate-oprf", &[]),
+    ("lockgate-service", &["lockgate-durable"]),
     // Finding a compiler needs nothing of ours.
     ("guest-toolchain", &[]),
     // A practice is what is there before Lockgate comes.
@@ -28,13 +35,15 @@ const ALLOWED: [(&str, &[&str]); 11] = [
 ];
 
 /// What the agent is not to carry to 6,000 practices, however it would get there.
-const NOT_IN_THE_AGENT: [&str; 7] = [
+const NOT_IN_THE_AGENT: [&str; 9] = [
     "axum",
     "datafusion",
     "object_store",
     "practice",
+    "lockgate-keyholder",
     "lockgate-linker",
     "lockgate-publish",
+    "lockgate-service",
     "lockgate-tests",
 ];
 

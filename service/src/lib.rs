@@ -15,7 +15,18 @@ use lockgate_durable::FileError;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::limits::{Limits, READ_BUFFER_BYTES};
+/// What a connection may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DoorLimits {
+    /// Open connections; further ones wait in the listening queue.
+    pub connections_max: u32,
+    /// How long the head of a request may take, from the connection or from the answer before it.
+    pub head_timeout: Duration,
+    /// How long open requests have to end when the service stops.
+    pub shutdown: Duration,
+    /// What one connection buffers, bytes.
+    pub read_buffer_bytes: usize,
+}
 
 /// The service cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -48,14 +59,14 @@ pub async fn listen(address: SocketAddr, port_file: Option<&Path>) -> Result<Tcp
 pub async fn serve(
     listener: TcpListener,
     router: Router,
-    limits: Arc<Limits>,
+    limits: DoorLimits,
     stop: impl Future<Output = ()>,
 ) {
     let mut http = http1::Builder::new();
     // A head that never ends does not hold a connection for ever.
     http.timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(limits.head_timeout_s))
-        .max_buf_size(READ_BUFFER_BYTES);
+        .header_read_timeout(limits.head_timeout)
+        .max_buf_size(limits.read_buffer_bytes);
     let connections = Arc::new(Semaphore::new(limits.connections_max as usize));
     let open = GracefulShutdown::new();
     tokio::pin!(stop);
@@ -87,7 +98,7 @@ pub async fn serve(
         });
     }
     drop(listener);
-    if tokio::time::timeout(Duration::from_secs(limits.shutdown_s), open.shutdown()).await.is_err() {
+    if tokio::time::timeout(limits.shutdown, open.shutdown()).await.is_err() {
         tracing::warn!("some requests did not end in time and were cut off; their senders will repeat them");
     }
 }

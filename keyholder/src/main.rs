@@ -1,0 +1,194 @@
+//! `lockgate-keyholder`: the command line of the keyholder.
+
+mod arguments;
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::Parser as _;
+use lockgate_keyholder::config::{Config, DataFolder};
+use lockgate_keyholder::database::Database;
+use lockgate_keyholder::evaluate::Keyholder;
+use lockgate_keyholder::keys::{KeyRing, Passphrase};
+use lockgate_keyholder::{report, service};
+use lockgate_signing::keys::PublicKey;
+
+use crate::arguments::{Arguments, Command, ConfigCommand, KeyCommand, Serve, SiteCommand, exit};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    start_log(&arguments);
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lockgate-keyholder: {error:#}");
+            ExitCode::from(exit::FAILED)
+        }
+    }
+}
+
+fn start_log(arguments: &Arguments) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_new(&arguments.log).unwrap_or_else(|_| EnvFilter::new("info"));
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal).init();
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let data = DataFolder::new(arguments.data);
+    let (json, passphrase) = (arguments.json, || passphrase(arguments.passphrase_file.as_deref()));
+    match arguments.command {
+        Command::Init => init(&data, &passphrase()?),
+        Command::Serve(serve) => self::serve(&data, &passphrase()?, &serve),
+        Command::Key { command } => change_keys(&data, &passphrase()?, command),
+        Command::Keys => {
+            let keys = KeyRing::open(&data.keys(), &passphrase()?)?.secret_keys()?;
+            let keys: Vec<_> =
+                keys.into_iter().map(|((domain, epoch), key)| (domain, epoch, key.public())).collect();
+            if json {
+                let key = |(domain, epoch, key): &(_, u32, lockgate_oprf::PublicKey)| serde_json::json!({ "domain": domain, "epoch": epoch, "public-key": key.to_string() });
+                say_json(&serde_json::json!({ "keys": keys.iter().map(key).collect::<Vec<_>>() }))
+            } else {
+                say(&report::keys(&keys))
+            }
+        }
+        Command::Site { command: SiteCommand::Add { site, key_file, patients } } => {
+            let pem = std::fs::read_to_string(&key_file)
+                .with_context(|| format!("cannot read {}", key_file.display()))?;
+            let key = PublicKey::from_pem(&pem).with_context(|| key_file.display().to_string())?;
+            Database::open(&data.database())?.add_site(&site, &key, patients, now_s())?;
+            say(&format!("{site} may ask, with key {}.\n", key.id()))
+        }
+        Command::Site { command: SiteCommand::Revoke { site } } => {
+            Database::open(&data.database())?.revoke_site(&site, now_s())?;
+            say(&format!("{site} is revoked: its keys no longer work.\n"))
+        }
+        Command::Sites => {
+            let config = Config::load(&data.config(), false)?;
+            let sites = Database::open(&data.database())?.sites(&config.quota, now_s())?;
+            if json { say_json(&serde_json::json!({ "sites": sites })) } else { say(&report::sites(&sites)) }
+        }
+        Command::Audit => {
+            let database = Database::open(&data.database())?;
+            let (usage, alarms) = (database.usage()?, database.alarms()?);
+            if json {
+                say_json(&serde_json::json!({ "alarms": alarms, "usage": usage }))
+            } else {
+                say(&report::audit(&usage, &alarms))
+            }
+        }
+        Command::Config { command: ConfigCommand::Show } => {
+            say(&toml::to_string(&Config::load(&data.config(), false)?)?)
+        }
+    }
+}
+
+/// The passphrase from where it was said to be, or from the service manager.
+fn passphrase(file: Option<&Path>) -> anyhow::Result<Passphrase> {
+    let credential = || {
+        let folder = std::env::var_os("CREDENTIALS_DIRECTORY")?;
+        Some(PathBuf::from(folder).join("keyholder-passphrase"))
+    };
+    let file = file.map(Path::to_owned).or_else(credential);
+    let file = file.context("no passphrase: say --passphrase-file FILE, or give the service a credential")?;
+    Ok(Passphrase::read(&file)?)
+}
+
+fn init(data: &DataFolder, passphrase: &Passphrase) -> anyhow::Result<()> {
+    if data.database().exists() {
+        bail!("{} is initialised already; nothing was changed", data.path().display());
+    }
+    lockgate_durable::create_private_dir(data.path())?;
+    // A key file that is there was made by an `init` that did not end: it holds no key yet.
+    if data.keys().exists() {
+        KeyRing::open(&data.keys(), passphrase)?;
+    } else {
+        KeyRing::create(&data.keys(), passphrase)?;
+    }
+    // The database last: it is what makes the folder initialised.
+    let making = data.path().join("keyholder.db.part");
+    let _ = std::fs::remove_file(&making);
+    Database::create(&making)?;
+    std::fs::rename(&making, data.database()).context("cannot name the database")?;
+    lockgate_durable::sync_dir(data.path())?;
+    say(&format!(
+        "The keyholder in {} is ready.\nNext: lockgate-keyholder --data {0} key new DOMAIN\n",
+        data.path().display()
+    ))
+}
+
+fn change_keys(data: &DataFolder, passphrase: &Passphrase, command: KeyCommand) -> anyhow::Result<()> {
+    let mut keys = KeyRing::open(&data.keys(), passphrase)?;
+    match command {
+        KeyCommand::New { domain } => {
+            let epoch = keys.next_epoch(&domain);
+            let public = keys.add(&domain, epoch)?;
+            keys.save(&data.keys(), passphrase)?;
+            say(&format!(
+                "{domain} has a key for epoch {epoch}. For the publishing team:\n\n\
+                 [[epoch]]\nepoch = {epoch}\npublic-key = \"{public}\"\n\n\
+                 Start the service again to use it, and back up {}.\n",
+                data.keys().display()
+            ))
+        }
+        KeyCommand::Retire { domain, epoch } => {
+            keys.retire(&domain, epoch)?;
+            keys.save(&data.keys(), passphrase)?;
+            say(&format!(
+                "The key of {domain} epoch {epoch} is destroyed here; start the service again, and destroy its backups.\n"
+            ))
+        }
+    }
+}
+
+fn serve(data: &DataFolder, passphrase: &Passphrase, options: &Serve) -> anyhow::Result<()> {
+    let file = options.config.clone().unwrap_or_else(|| data.config());
+    let config = Config::load(&file, options.config.is_some())?;
+    let keys = KeyRing::open(&data.keys(), passphrase)?.secret_keys()?;
+    if keys.is_empty() {
+        bail!("there is no key to evaluate with; make one with `lockgate-keyholder key new DOMAIN`");
+    }
+    let database = Database::open(&data.database())?;
+    let limits = config.limits.clone();
+    let address = options.listen.unwrap_or(config.listen);
+    let keyholder = Keyholder::new(database, keys, config, now_s);
+    runtime()?.block_on(async {
+        let listener = lockgate_service::listen(address, options.port_file.as_deref()).await?;
+        let address = listener.local_addr()?;
+        say(&format!("listening on http://{address}\n"))?;
+        tracing::info!(%address, "listening");
+        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        let stop = async move {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            tracing::info!("stopping");
+        };
+        lockgate_service::serve(listener, service::router(keyholder, &limits), limits.door(), stop).await;
+        Ok(())
+    })
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")
+}
+
+fn now_s() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
+
+fn say(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // `lockgate-keyholder audit | head` is no error.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to the output"),
+    }
+}
+
+fn say_json(value: &serde_json::Value) -> anyhow::Result<()> {
+    say(&format!("{value:#}\n"))
+}
