@@ -2,17 +2,20 @@
 //! through it at what it is about to publish.
 //!
 //! The registry is a TUF repository (The Update Framework, specification 1.0) in a folder or on a web server, and
-//! nothing that it serves is believed. A refresh is the client workflow of the specification's section 5, carried out
-//! by `sigstore-tuf`; this module gives it a source with limits, a store that survives a crash, and the time:
+//! nothing that it serves is believed. A refresh is the client workflow of the specification's section 5:
 //!
+//! 0. Nothing new? One request answers that, see `Client::is_unchanged`.
 //! 1. Start from the root that was pinned at installation, and walk to the newest root, each signed by the one before.
-//! 2. Timestamp, snapshot and targets: signed to threshold, not expired (freeze), not older than what this site has
-//!    seen before (rollback), and of one piece (mix and match).
-//! 3. Every target path in our folders is parsed into kind, id and version, or the refresh fails.
+//! 2. Timestamp, snapshot and the lists of targets, those of delegated roles included: signed to threshold by distinct
+//!    keys, not expired (freeze), not older than what this site has seen before (rollback), and of one piece (mix and
+//!    match).
+//! 3. Every target path in our folders is parsed into kind, id and version, or the refresh fails, and is listed as the role
+//!    lists it that may speak for it.
 //! 4. A target is fetched within its signed length, checked against its signed hash, decoded strictly, and its content
 //!    says the id and version that its path says. Only then is there a [`Trusted`] value.
 //!
-//! What fails, fails the whole refresh, and what the agent had before stays as it was.
+//! What fails, fails the whole refresh, and what the agent had before stays as it was; but versions that were verified on
+//! the way stay seen.
 
 mod cache;
 mod client;
@@ -91,6 +94,17 @@ impl Default for TrustLimits {
 }
 
 impl TrustLimits {
+    /// The usual limits, but for how long one answer may take, seconds.
+    pub fn within_s(answer_timeout_s: u64) -> Self {
+        let usual = Self::default();
+        Self {
+            answer_timeout_s,
+            connect_timeout_s: usual.connect_timeout_s.min(answer_timeout_s),
+            read_timeout_s: usual.read_timeout_s.min(answer_timeout_s),
+            ..usual
+        }
+    }
+
     fn download_config(&self) -> UpdaterConfig {
         let mut config = UpdaterConfig::default();
         config.target_max_length = self.text_bytes_max.max(self.component_bytes_max);
@@ -188,12 +202,12 @@ impl Trust {
             client => client?,
         };
         // 3. The specification's workflow, and the lists of all delegated roles.
-        failpoint("trust-before-fetch");
+        failpoint("trust.before-fetch");
         let refreshed = self.runtime.block_on(async {
             client.refresh(now).await?;
             client.load_delegated(now).await
         });
-        failpoint("trust-fetched");
+        failpoint("trust.fetched");
         if let Err(error) = refreshed {
             self.store
                 .save(&Known::partial(known, client.documents().clone()), client.floor())
@@ -218,7 +232,7 @@ impl Trust {
             }
         };
         self.store.save(&Known::good(documents, now), &floor).map_err(TrustError::from)?;
-        failpoint("trust-saved");
+        failpoint("trust.saved");
         self.cache.keep_only(&registry.digests()).map_err(TrustError::from)?;
         Ok((registry, fetched))
     }

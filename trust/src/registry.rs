@@ -104,6 +104,14 @@ impl Registry {
         self.client.floor().signed_at()
     }
 
+    /// When what it says runs out, unless somebody signs it again before: the earliest end of its parts.
+    pub fn expires(&self) -> Option<Timestamp> {
+        let set = self.client.trusted();
+        let (timestamp, snapshot) = (set.timestamp()?, set.snapshot()?);
+        let targets = set.targets_role("targets")?;
+        [set.root().expires, timestamp.expires, snapshot.expires, targets.expires].into_iter().min()
+    }
+
     /// What a person should know about this refresh, and that stopped nothing.
     pub fn notices(&self) -> &[Notice] {
         &self.notices

@@ -259,7 +259,7 @@ impl Store {
     /// what this one has seen.
     pub fn save(&self, known: &Known, floor: &Floor) -> Result<(), FileError> {
         self.write(FLOOR, floor)?;
-        failpoint("trust-floor-saved");
+        failpoint("trust.floor-saved");
         self.write(KNOWN, known)
     }
 

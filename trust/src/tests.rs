@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use lockgate_signing::cohort::Cohort;
 use lockgate_signing::digest::Digest;
 use lockgate_signing::ids::Name;
 use lockgate_signing::manifest::Manifest;
@@ -238,6 +239,52 @@ fn a_refresh_with_nothing_new_is_one_request() {
     // Expired: nobody says that there is nothing new.
     assert!(matches!(refresh(at("2026-12-02T00:00:00Z")), Err(TrustError::Expired { .. })));
     assert_eq!(asked.take(), ["metadata/2.root.json", "metadata/timestamp.json"]);
+}
+
+/// A large registry: 480 files of modules, and 20 cohorts with 310 sites each.
+#[test]
+fn a_first_refresh_fetches_lists_and_nothing_that_nobody_asked_for() {
+    let fixture = Fixture::new();
+    let manifests: Vec<_> =
+        (0..240).map(|number| manifest("example", &format!("1.{number}.0"), COMPONENT)).collect();
+    let mut modules: Vec<(String, &[u8])> = Vec::new();
+    for (number, manifest) in manifests.iter().enumerate() {
+        modules.push((format!("modules/example/1.{number}.0/manifest.toml"), manifest.as_bytes()));
+        modules.push((format!("modules/example/1.{number}.0/component.wasm"), COMPONENT));
+    }
+    let cohort = |number: u32| {
+        let sites: Vec<_> = (0..310).map(|site| format!("\"A{:05}\"", number * 310 + site)).collect();
+        format!(
+            "format = 1\nid = \"c{number}\"\nversion = \"1.0.0\"\ntitle = \"Sites\"\nsites = [{}]\n",
+            sites.join(", ")
+        )
+    };
+    let texts: Vec<_> =
+        (0..20).map(|number| (format!("cohorts/c{number}/1.0.0.toml"), cohort(number))).collect();
+    fn files<'a>(of: &'a [(String, impl AsRef<[u8]>)]) -> Vec<(&'a str, &'a [u8])> {
+        of.iter().map(|(path, bytes)| (path.as_str(), bytes.as_ref())).collect()
+    }
+    fixture.publish_delegated(
+        1,
+        &[],
+        &[
+            Delegated { name: "modules", paths: &["modules/*/*/*"], files: &files(&modules) },
+            Delegated { name: "rollout", paths: &["cohorts/*/*", "rollouts/*/*"], files: &files(&texts) },
+        ],
+    );
+    let (source, asked) = serve_folder(&fixture.repository());
+    let trust = fixture.trust_in(&source).unwrap();
+    let registry = trust.refresh(today()).unwrap();
+    assert_eq!(registry.targets().count(), 500);
+    let sites = |number| {
+        let id = name(&format!("c{number}"));
+        registry.fetch_latest::<Cohort>(&id).unwrap().unwrap().value().sites.len()
+    };
+    assert_eq!((0..20).map(sites).sum::<usize>(), 6_200);
+    assert_eq!(asked.take().len(), 6 + 20);
+    let registry = trust.refresh(today()).unwrap();
+    assert_eq!(registry.targets().count(), 500);
+    assert_eq!(asked.take(), ["metadata/timestamp.json"]);
 }
 
 #[test]
