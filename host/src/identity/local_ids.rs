@@ -70,27 +70,30 @@ struct Close {
 
 /// How far apart numbers may lie for a list, on average: then it is smaller than a table of them.
 const DISTANCE_MAX: u64 = 4;
-/// This part of the numbers at either end may lie apart: those of an older system, or of visitors.
-const APART: usize = 64;
 /// Stands at a number that is nobody's. Persons take far more memory than would leave place for as many.
 const NOBODY: u32 = u32::MAX - 1;
 
 impl Close {
-    /// Takes over the numbers that lie close together; none, if too few of them do.
+    /// Takes over the numbers that lie close together, if they are most of them. Others may lie apart: those of an older
+    /// system, or of visitors.
     fn take(numbers: &mut HashMap<u64, u32, DefaultHashBuilder>) -> Self {
         let mut sorted: Vec<u64> = numbers.keys().copied().collect();
         sorted.sort_unstable();
-        let apart = sorted.len() / APART;
+        // The stretch of the list's length that holds the most numbers.
         let reach = (DISTANCE_MAX * sorted.len() as u64).saturating_sub(1);
-        let (Some(low), Some(high)) = (sorted.get(apart), sorted.iter().nth_back(apart)) else {
-            return Self::default();
-        };
-        if high - low > reach || numbers.values().any(|&stands_for| stands_for == NOBODY) {
+        let (mut start, mut best) = (0, 0..0);
+        for (end, number) in (1..).zip(&sorted) {
+            while number - sorted[start] > reach {
+                start += 1;
+            }
+            if end - start > best.len() {
+                best = start..end;
+            }
+        }
+        if 2 * best.len() <= sorted.len() || numbers.values().any(|&stands_for| stands_for == NOBODY) {
             return Self::default();
         }
-        // As many of those at the ends as are within reach.
-        let first = sorted[sorted.partition_point(|&number| number < high.saturating_sub(reach))];
-        let last = sorted[sorted.partition_point(|&number| number - first.min(number) <= reach) - 1];
+        let (first, last) = (sorted[best.start], sorted[best.end - 1]);
         let mut stand_for = vec![NOBODY; (last - first) as usize + 1];
         numbers.retain(|number, stands_for| match number.checked_sub(first) {
             Some(place) if *number <= last => {
@@ -138,7 +141,7 @@ mod tests {
 
     #[test]
     fn numbers_are_found_whether_they_lie_close_together_or_not() {
-        for step in [1, 3, 5, 1_000_000_007] {
+        for (step, apart) in [(1, 2), (3, 2), (5, 199), (1_000_000_007, 1_003)] {
             let number = |n: u64| 4_611_686_018_427_000_000 + n * step;
             let mut known = LocalIds::default();
             for n in (0..1_000).rev() {
@@ -150,7 +153,6 @@ mod tests {
             }
             // The greatest number stands for whoever is withheld.
             known.map(|n| if n == 5 { u32::MAX } else { 2 * n });
-            let apart = [2, 2, 1_003][(step > 1) as usize + (step > 3) as usize];
             assert_eq!(known.numbers.len(), apart, "{step}");
             assert_eq!(known.find(b"17"), Some(2_000));
             assert_eq!(known.find(b"9999999999999999999"), Some(2_002));
