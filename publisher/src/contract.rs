@@ -1,11 +1,14 @@
 //! The contract between host and module, held against a component: `wit/extract.wit` is the one source of it.
 
+use lockgate_signing::manifest::INTERFACE;
 use wasmparser::{Validator, WasmFeatures};
 use wit_component::{ComponentEncoder, DecodedWasm};
 use wit_parser::{Resolve, WorldId};
 
 /// The interface that a module is written against.
 pub(crate) const EXTRACT_WIT: &str = include_str!("../../wit/extract.wit");
+/// Its package; a version follows.
+const PACKAGE: &str = "lockgate:extract/";
 /// Its world.
 const WORLD: &str = "extractor";
 /// The largest component that is published, bytes. The agent takes twice as much, so that it can be raised.
@@ -47,6 +50,17 @@ pub enum ContractError {
          randomness", .0.join(", ")
     )]
     ForeignImports(Vec<String>),
+    /// It is for another version of the interface.
+    #[error(
+        "the component is for {theirs}, and sites have {ours}; build it with the interface of this release (`wit/extract.wit`, \
+         or the `vendor` folder that `module new` writes), or publish it when sites have the newer one"
+    )]
+    OtherInterface {
+        /// What it imports.
+        theirs: String,
+        /// What is offered.
+        ours: &'static str,
+    },
     /// It exports something else than `run`.
     #[error("the component exports {}; a module exports `run` and nothing else", .0.join(", "))]
     Exports(Vec<String>),
@@ -101,6 +115,9 @@ pub fn check(component: &[u8]) -> Result<(), ContractError> {
     let offered = imports(&contract, world);
     let foreign: Vec<_> =
         imports(&theirs, their_world).into_iter().filter(|name| !offered.contains(name)).collect();
+    if let Some(theirs) = foreign.iter().find(|name| name.starts_with(PACKAGE)) {
+        return Err(ContractError::OtherInterface { theirs: theirs.clone(), ours: INTERFACE });
+    }
     if !foreign.is_empty() {
         return Err(ContractError::ForeignImports(foreign));
     }
@@ -202,6 +219,27 @@ pub(crate) mod tests {
         let component = componentise(for_wit(core_module_with_a_clock(), wit, "w")).unwrap();
         match check(&component) {
             Err(ContractError::ForeignImports(names)) => assert_eq!(names, ["test:clock/clock"]),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_component_for_another_version_of_the_interface_is_told_so() {
+        let wit = "package lockgate:extract@1.1.0; interface clock { now: func() -> s32; }
+                   world w { import clock; export run: func() -> result<_, string>; }";
+        let mut core = core_module_with_a_clock();
+        let import = b"lockgate:extract/clock@1.1.0";
+        let at = core.windows(16).position(|window| window == b"test:clock/clock").unwrap();
+        core.splice(at..at + 16, import.iter().copied());
+        let longer = (import.len() - 16) as u8;
+        // The length of the name, and of the section that it is in.
+        core[at - 1] += longer;
+        core[at - 3] += longer;
+        let component = componentise(for_wit(core, wit, "w")).unwrap();
+        match check(&component) {
+            Err(ContractError::OtherInterface { theirs, .. }) => {
+                assert_eq!(theirs, "lockgate:extract/clock@1.1.0")
+            }
             other => panic!("{other:?}"),
         }
     }

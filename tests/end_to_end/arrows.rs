@@ -17,10 +17,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     ("lockgate-publish", &["guest-toolchain", "lockgate-durable", "lockgate-signing", "lockgate-trust"]),
     ("lockgate-linker", &["lockgate-durable", "lockgate-service", "lockgate-signing"]),
     // It evaluates blindly: nothing of the agent, of the linker or of the registry is in it.
-    (
-        "lockgate-keyholder",
-        &["lockgate-durable", "lockgate-oprf", "lockgate-service", "lockgate-signing"],
-    ),
+    ("lockgate-keyholder", &["lockgate-durable", "lockgate-oprf", "lockgate-service", "lockgate-signing"]),
     ("lockgate-oprf", &[]),
     ("lockgate-service", &["lockgate-durable"]),
     // Finding a compiler needs nothing of ours.

@@ -13,6 +13,7 @@ mod rejections;
 mod repeatable;
 mod resending;
 mod whole_flow;
+mod workshop;
 
 /// Every test can fail with a message of its own.
 type TestResult = anyhow::Result<()>;

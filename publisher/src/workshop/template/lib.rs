@@ -3,10 +3,8 @@
 //! A module is one function over columns. It reads the inputs and writes the outputs that module.toml declares, and reaches
 //! nothing else: no clock, no files, no network. Who objects, and what is sensitive, is gone before it sees a row.
 
-use std::collections::BTreeMap;
-
 use lockgate_guest::date::{days, month_first};
-use lockgate_guest::{Day, Host, Number, Patient, Result, RowWriter, module};
+use lockgate_guest::{Day, Host, Number, Patient, PatientMap, Result, RowWriter, module};
 
 /// The earliest day, and the greatest number, that module.toml allows: real records hold impossible values too.
 const EARLIEST: i32 = days(1895, 1, 1);
@@ -14,33 +12,36 @@ const INHALERS_MAX: u32 = 500;
 
 /// What runs at each site, once a month.
 pub fn run<H: Host>(host: &H) -> Result<()> {
-    // 1. Who has asthma. The host selects the rows by the codelist; they come in batches, ordered by patient.
-    let last_day = host.window().last_day;
-    let mut since = BTreeMap::new();
-    let mut diagnoses = host.open("diagnoses")?;
-    while let Some(mut batch) = diagnoses.next()? {
-        // Columns are counted from 0, in the order of module.toml: patient, effective.
-        batch.blank_days_outside(1, EARLIEST..=last_day)?;
-        let (patients, effective) = (batch.patients(0)?, batch.days(1)?);
-        for (row, patient) in patients.iter().enumerate() {
-            let first: &mut Option<i32> = since.entry(*patient).or_default();
-            *first = [*first, effective.at(row)].into_iter().flatten().min();
+    // 1. How many inhalers each patient was prescribed. The host selects the rows by the codelist; they come in batches.
+    let mut inhalers = PatientMap::<u32>::default();
+    let mut issues = host.open("inhalers")?;
+    while let Some(batch) = issues.next()? {
+        // Columns are counted from 0, in the order of module.toml: the patient is the only one.
+        for patient in batch.patients(0)? {
+            *inhalers.entry(*patient) += 1;
         }
     }
 
-    // 2. How many inhalers each of them was prescribed.
-    let mut inhalers = BTreeMap::<u32, u32>::new();
-    let mut issues = host.open("inhalers")?;
-    while let Some(batch) = issues.next()? {
-        for patient in batch.patients(0)? {
-            *inhalers.entry(*patient).or_default() += 1;
+    // 2. Who has asthma, and since when. Rows come ordered by patient, so all of one patient follow each other.
+    let mut asthma: Vec<(u32, Option<i32>)> = Vec::new();
+    let last_day = host.window().last_day;
+    let mut diagnoses = host.open("diagnoses")?;
+    while let Some(mut batch) = diagnoses.next()? {
+        batch.blank_days_outside(1, EARLIEST..=last_day)?;
+        let effective = batch.days(1)?;
+        for (row, patient) in batch.patients(0)?.iter().enumerate() {
+            let day = effective.at(row);
+            match asthma.last_mut() {
+                Some((last, first)) if last == patient => *first = [*first, day].into_iter().flatten().min(),
+                _ => asthma.push((*patient, day)),
+            }
         }
     }
 
     // 3. One row a patient. The month is enough to know since when, so the day stays at the site.
     let mut register = RowWriter::new(host, "register");
-    for (patient, first) in since {
-        let issued = inhalers.get(&patient).map_or(0, |issued| *issued).min(INHALERS_MAX);
+    for (patient, first) in asthma {
+        let issued = inhalers.get(patient).map_or(0, |issued| *issued).min(INHALERS_MAX);
         let month = first.map(|day| Day(month_first(day)));
         register.push((Patient(patient), month, Number(issued.into())))?;
     }
