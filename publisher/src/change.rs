@@ -1,17 +1,19 @@
 //! The next version of some lists, and the files that they name: what signers sign and `publish` makes live.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use lockgate_signing::digest::Digest;
 use lockgate_signing::keys::SigningKey;
 use lockgate_signing::target::TargetPath;
 
+use crate::catalogue::{Catalogue, CatalogueError};
+use crate::coherence::{self, CoherenceError};
 use crate::documents::{self, DocumentError, ExpiryDays, Root, TargetEntry, Targets};
 use crate::envelope::{Authority, Envelope, Standing};
-use crate::keys::RoleTable;
 use crate::repository::Live;
 use crate::role::Role;
-use crate::staging::StagingError;
+use crate::staging::{self, StagingError};
 
 /// The next version of some lists, and the files that they name.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -23,21 +25,6 @@ pub struct Change {
 }
 
 impl Change {
-    /// The first documents of a repository: who may sign, and lists without files.
-    pub fn first(table: &RoleTable, expiry: ExpiryDays, now: Timestamp) -> Result<Self, ChangeError> {
-        let expires = documents::expiry(now, expiry.targets)?;
-        let root = Root::new(table, 1, documents::expiry(now, expiry.root)?)?;
-        let targets = Targets::delegating(table, 1, expires)?;
-        let mut documents = BTreeMap::from([
-            (Role::Root, Envelope::unsigned(&root, Role::Root)?),
-            (Role::Targets, Envelope::unsigned(&targets, Role::Targets)?),
-        ]);
-        for role in Role::DELEGATED {
-            documents.insert(role, Envelope::unsigned(&Targets::empty(1, expires), role)?);
-        }
-        Ok(Self { documents, files: BTreeMap::new() })
-    }
-
     /// New files, each put into the list of its role. With `renew`, the other lists are signed again as they are.
     pub fn of_files(
         live: &Live,
@@ -75,18 +62,149 @@ impl Change {
         Ok(Self { documents, files })
     }
 
-    /// Adds a key's signature wherever it is one of those that may sign; says where.
-    pub fn sign(&mut self, live: &Live, key: &SigningKey) -> Result<Vec<Role>, ChangeError> {
-        let mut signed = Vec::new();
+    /// What names it: the same for every copy, whoever has signed.
+    pub fn digest(&self) -> Result<Digest, ChangeError> {
+        let mut text = "lockgate proposal 1\n".to_owned();
+        for (role, document) in &self.documents {
+            text.push_str(&format!("{role} {}\n", Digest::of(&document.signed_bytes()?).to_hex()));
+        }
+        Ok(Digest::of(text.as_bytes()))
+    }
+
+    /// Whether it makes a repository, rather than changing one.
+    pub fn is_first(&self) -> bool {
+        let root = self.documents.get(&Role::Root).map(Envelope::document::<Root>);
+        matches!(root, Some(Ok(root)) if root.version == 1)
+    }
+
+    /// Checks that it follows on what is live and says nothing that a reviewer is not shown. Signatures are not looked
+    /// at.
+    pub fn check(&self, live: &Live, catalogue: &Catalogue<'_>) -> Result<(), ChangeError> {
+        let mut listed = BTreeSet::new();
+        for (&role, document) in &self.documents {
+            let unreadable =
+                |error: serde_json::Error| ChangeError::Unreadable { role, why: error.to_string() };
+            let wrong = |why: String| ChangeError::Unreadable { role, why };
+            let (version, unknown) = if role == Role::Root {
+                let root: Root = document.document().map_err(unreadable)?;
+                (root.version, root.unknown_field().map(str::to_owned))
+            } else {
+                let list: Targets = document.document().map_err(unreadable)?;
+                self.check_list(live, role, &list).map_err(wrong)?;
+                listed.extend(list.targets.keys().cloned());
+                (list.version, list.unknown_field().map(str::to_owned))
+            };
+            if Role::ONLINE.contains(&role) {
+                return Err(wrong("it is made at publishing and is no part of a proposal".to_owned()));
+            }
+            // 1. Stale base: what was reviewed is the difference to a list that is not live any more.
+            if version != live.version(role) + 1 {
+                return Err(ChangeError::Stale {
+                    role,
+                    made_on: version.saturating_sub(1),
+                    live: live.version(role),
+                });
+            }
+            // 2. What this version does not know, it does not show.
+            if let Some(field) = unknown {
+                return Err(wrong(format!("its field `{field}` is not known to this version")));
+            }
+        }
+        // 3. Every new file is in a list.
+        if let Some(path) = self.files.keys().find(|path| !listed.contains(&path.to_string())) {
+            return Err(ChangeError::NotListed { path: path.clone() });
+        }
+        staging::check_files(&self.files)?;
+        Ok(coherence::check(catalogue)?)
+    }
+
+    /// Nothing goes, nothing changes under its name, and what is new is there.
+    fn check_list(&self, live: &Live, role: Role, list: &Targets) -> Result<(), String> {
+        if role == Role::Targets {
+            if !list.targets.is_empty() || !list.delegates_as_usual() {
+                return Err("the top list delegates the usual folders and lists no file itself".to_owned());
+            }
+            return Ok(());
+        }
+        if list.delegated().next().is_some() {
+            return Err("a delegated role must not delegate further".to_owned());
+        }
+        let before = live.list(role).map(|list| &list.targets);
+        for (path, entry) in before.into_iter().flatten() {
+            match list.targets.get(path) {
+                Some(now) if now == entry => {}
+                Some(_) => {
+                    return Err(format!("`{path}` changes; a version never changes: raise the version"));
+                }
+                None => return Err(format!("`{path}` is gone; what was published stays")),
+            }
+        }
+        for (path, entry) in &list.targets {
+            if before.is_some_and(|before| before.contains_key(path)) {
+                continue;
+            }
+            let parsed = TargetPath::parse(path).map_err(|error| error.to_string())?;
+            let parsed = parsed.filter(|parsed| Role::listing(parsed) == Some(role));
+            let parsed = parsed.ok_or_else(|| format!("`{path}` is not in a folder of this role"))?;
+            if self.files.get(&parsed).map(|bytes| TargetEntry::of(bytes)).as_ref() != Some(entry) {
+                return Err(format!("`{path}` is listed, and the file is missing or another one"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Joins the signatures of a copy, which must say the same.
+    pub fn join(&mut self, live: &Live, copy: &Self) -> Result<(), ChangeError> {
+        let same = self.documents.len() == copy.documents.len()
+            && self.files == copy.files
+            && self.documents.iter().all(|(role, document)| {
+                copy.documents.get(role).is_some_and(|other| other.says_the_same_as(document))
+            });
+        if !same {
+            return Err(ChangeError::OtherProposal);
+        }
+        let authorities = self.authorities(live)?;
+        for (role, document) in &mut self.documents {
+            let all: Vec<_> = authorities.get(role).into_iter().flatten().collect();
+            if let Some(other) = copy.documents.get(role) {
+                document.join(other, &all)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Joins the signatures of copies into one.
+    pub fn of_copies(live: &Live, copies: &[Self]) -> Result<Self, ChangeError> {
+        let mut change = copies.first().cloned().ok_or(ChangeError::OtherProposal)?;
+        // The first with itself, too: only signatures that count go on.
+        copies.iter().try_for_each(|copy| change.join(live, copy))?;
+        Ok(change)
+    }
+
+    /// Adds a key's signature wherever it is one of those that may sign. Returns where, and whether any of it is new.
+    pub fn sign(&mut self, live: &Live, key: &SigningKey) -> Result<(Vec<Role>, bool), ChangeError> {
+        let (mut signed, mut is_new) = (Vec::new(), false);
         let authorities = self.authorities(live)?;
         for (role, document) in &mut self.documents {
             let may_sign = |authority: &Authority| authority.has(&key.public());
             if authorities.get(role).is_some_and(|all| all.iter().any(may_sign)) {
-                document.sign(key)?;
+                is_new |= document.sign(key)?;
                 signed.push(*role);
             }
         }
-        Ok(signed)
+        Ok((signed, is_new))
+    }
+
+    /// Who may sign each document, in words.
+    pub fn who_may_sign(&self, live: &Live) -> Result<String, ChangeError> {
+        let line = |(role, all): (&Role, &Vec<Authority>)| {
+            let mut names: Vec<_> = all.iter().flat_map(Authority::names).collect();
+            names.sort();
+            names.dedup();
+            format!("{role}: {}", names.join(", "))
+        };
+        let lines: Vec<_> = self.authorities(live)?.iter().map(line).collect();
+        Ok(format!("Those who may sign are, {}", lines.join("; ")))
     }
 
     /// Who has signed each document. A root has two standings, under the root before it and under itself.
@@ -165,8 +283,41 @@ pub enum ChangeError {
         /// The file.
         path: TargetPath,
     },
+    /// Somebody published in between.
+    #[error(
+        "the proposal was made on version {made_on} of the {role} list, and version {live} is live; propose again, so \
+         that what is signed is what was reviewed"
+    )]
+    Stale {
+        /// Which list.
+        role: Role,
+        /// The version that it follows.
+        made_on: u64,
+        /// The version that is live.
+        live: u64,
+    },
+    /// The roles file says what is so already.
+    #[error(
+        "the roles file names the signers that there are already; nothing changes. To sign for longer: `root extend`"
+    )]
+    SameSigners,
+    /// A file that no list names.
+    #[error("the proposal holds `{path}`, which none of its lists names; propose again")]
+    NotListed {
+        /// The file.
+        path: TargetPath,
+    },
+    /// A file could not be read.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    /// Documents do not fit together.
+    #[error(transparent)]
+    Coherence(#[from] CoherenceError),
+    /// Two folders are not copies of one proposal.
+    #[error("the folders are not copies of one proposal; sign copies of the same one")]
+    OtherProposal,
     /// A document is not what it should be.
-    #[error("the {role} document cannot be read: {why}; propose again")]
+    #[error("the {role} document is wrong: {why}; propose again")]
     Unreadable {
         /// Which.
         role: Role,

@@ -1,5 +1,8 @@
 //! The command line.
 
+pub(crate) mod edits;
+pub(crate) mod signing;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -13,22 +16,31 @@ use crate::workshop_cli::{Check, Diff, New, Test};
 
 /// What follows the options; kept within 80 columns, because it is not wrapped.
 const AFTER_HELP: &str = "\
-A first publication:
+Trying it out, everything on one machine:
   lockgate-publish init registry
   lockgate-publish module add module.toml module.wasm --repository registry
+  lockgate-publish rollout ID 1.0.0 --to all --repository registry
   lockgate-publish publish --repository registry
+
+With keys in different hands:
+  lockgate-publish propose change --repository registry
+  lockgate-publish review change                  (each who signs)
+  lockgate-publish sign change --key my.pem       (each who signs)
+  lockgate-publish publish change --repository registry
 
 Exit codes:
   0  done
   1  refused or failed; nothing went live
   2  wrong use
-  3  `publish` found nothing staged";
+  3  `publish` or `propose` found nothing to do
+  4  `status`: something ends soon, or has ended";
 
 /// Checks extraction modules, mappings, policies and lists, and publishes them to every site.
 ///
-/// Publishing takes two steps. `module add`, `mapping add`, `policy add` and `sensitive add` check a file and stage it;
-/// nothing changes for any site. `publish` signs everything that is staged, looks at the result with the same client
-/// that the sites use, and makes it live in one step.
+/// Publishing takes steps. `module add`, `cohort set`, `rollout` and the like check a change and stage it; nothing
+/// changes for any site. `propose` makes a folder of what is staged, which two people review and sign, each with their
+/// own key on their own computer. `publish` counts the signatures, looks at the result with the same client that the
+/// sites use, and makes it live in one step.
 ///
 /// The repository is a folder of plain files: serve its `metadata` and `targets` with any web server, or give sites the
 /// folder itself. The keys stay in another folder; `root.json` beside them is what every site pins at installation.
@@ -47,8 +59,17 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make a new, empty repository, and its keys.
+    /// Signing keys.
+    #[command(subcommand)]
+    Key(signing::KeyCommand),
+    /// Make a new, empty repository.
+    ///
+    /// With --roles: a proposal of its first documents, which the people named there sign, and which `publish` makes the
+    /// repository. Without: the repository at once, with the keys of every role beside it, for trying out.
     Init(Init),
+    /// Change or extend who may sign.
+    #[command(subcommand)]
+    Root(signing::RootCommand),
     /// Extraction modules.
     #[command(subcommand)]
     Module(ModuleCommand),
@@ -61,8 +82,42 @@ pub(crate) enum Command {
     /// Lists of sensitive codes, whose rows no module sees.
     #[command(subcommand)]
     Sensitive(FileCommand),
-    /// Sign what is staged and make it live.
-    Publish(Publish),
+    /// Codelists that several modules use.
+    #[command(subcommand)]
+    Codelist(FileCommand),
+    /// Public keys of the keyholder: under which key and epoch the tokens of a purpose are made.
+    #[command(subcommand, name = "token-keys")]
+    TokenKeys(FileCommand),
+    /// Directions that override an objection for one module; each site must accept them.
+    #[command(subcommand)]
+    Direction(FileCommand),
+    /// Cohorts: named sets of sites.
+    #[command(subcommand)]
+    Cohort(edits::CohortCommand),
+    /// Stage to whom a version of a module is offered: first a cohort, then all.
+    ///
+    /// Takes the place of how that version was offered before; other versions stay offered as they are.
+    Rollout(edits::Rollout),
+    /// Stage a pause: what is held does not run from each site's next refresh on.
+    ///
+    /// One signature of a duty key is enough: `propose OUT --role holds`, `sign`, `publish`.
+    Hold(edits::Hold),
+    /// Stage the end of a pause.
+    Resume(edits::Resume),
+    /// Stage the end of a version of a module, for ever.
+    Revoke(edits::Revoke),
+    /// Make a folder of what is staged, for others to review and sign.
+    Propose(signing::Propose),
+    /// Say in words what a proposal would change, and who has signed it.
+    Review(signing::Review),
+    /// Add your signature to a proposal.
+    Sign(signing::Sign),
+    /// Make a signed proposal live, or, with every key here, what is staged.
+    Publish(signing::Publish),
+    /// Sign the timestamp again, and the snapshot when it is due. Needs the online key only; run it every day.
+    Refresh(edits::Refresh),
+    /// Say what ends when, and what is held. Exits with 4 where somebody has to act.
+    Status(Place),
     /// Show what is published, and what is staged.
     List(Place),
 }
@@ -71,6 +126,12 @@ pub(crate) enum Command {
 pub(crate) struct Init {
     /// The folder to make; it must not exist, or be empty.
     pub dir: PathBuf,
+    /// Who signs for which role (see docs/PUBLISHING.md): makes a proposal to be signed, and no keys.
+    #[arg(long, value_name = "FILE", conflicts_with = "keys")]
+    pub roles: Option<PathBuf>,
+    /// The folder of that proposal; beside the repository (`DIR-init`) when absent.
+    #[arg(long, value_name = "DIR", requires = "roles")]
+    pub out: Option<PathBuf>,
     /// The folder for the keys; beside the repository (`DIR-keys`) when absent. Never serve it.
     #[arg(long, env = "LOCKGATE_KEYS", hide_env_values = true, value_name = "DIR")]
     pub keys: Option<PathBuf>,
@@ -155,17 +216,6 @@ pub(crate) struct FileAdd {
     pub place: Place,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct Publish {
-    #[command(flatten)]
-    pub place: Place,
-    #[command(flatten)]
-    pub expiry: Expiry,
-    /// Sign again what is live, even where nothing is staged: new expiry dates.
-    #[arg(long)]
-    pub renew: bool,
-}
-
 /// How long signatures are good for.
 #[derive(Debug, Args)]
 pub(crate) struct Expiry {
@@ -194,15 +244,18 @@ impl Expiry {
 
 /// The folder of the keys: the one that was named, or the one beside the repository.
 pub(crate) fn keys_dir(repository: &std::path::Path, keys: Option<PathBuf>) -> PathBuf {
-    keys.unwrap_or_else(|| {
-        let mut name = repository.file_name().unwrap_or_default().to_owned();
-        name.push("-keys");
-        repository.with_file_name(name)
-    })
+    keys.unwrap_or_else(|| beside(repository, "-keys"))
+}
+
+/// The folder beside the repository with this ending.
+pub(crate) fn beside(repository: &std::path::Path, ending: &str) -> PathBuf {
+    let mut name = repository.file_name().unwrap_or_default().to_owned();
+    name.push(ending);
+    repository.with_file_name(name)
 }
 
 /// From a day to twenty years.
-fn days() -> clap::builder::RangedI64ValueParser<u32> {
+pub(crate) fn days() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=7_305)
 }
 

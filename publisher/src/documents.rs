@@ -114,6 +114,11 @@ impl Root {
         Self { version, expires, ..self.clone() }
     }
 
+    /// A field that this version does not know, and could not show to a reviewer.
+    pub fn unknown_field(&self) -> Option<&str> {
+        self.rest.keys().map(String::as_str).next()
+    }
+
     /// Who signs for one of its roles.
     pub fn authority(&self, role: Role) -> Option<Authority> {
         let signers = self.roles.get(role.name())?;
@@ -235,9 +240,28 @@ impl Targets {
         Self { version, expires, ..self.clone() }
     }
 
+    /// A field that this version does not know, and could not show to a reviewer.
+    pub fn unknown_field(&self) -> Option<&str> {
+        let of_entries = self.targets.values().flat_map(|entry| entry.rest.keys());
+        let delegations = self.delegations.iter();
+        let of_delegations = delegations
+            .flat_map(|all| all.rest.keys().chain(all.roles.iter().flat_map(|role| role.rest.keys())));
+        self.rest.keys().chain(of_entries).chain(of_delegations).map(String::as_str).next()
+    }
+
     /// The names of the roles that it delegates to.
     pub fn delegated(&self) -> impl Iterator<Item = &str> {
         self.delegations.iter().flat_map(|delegations| &delegations.roles).map(|role| role.name.as_str())
+    }
+
+    /// Whether it delegates as this version does: the same roles in the same order, for the same folders, each ending
+    /// the search.
+    pub fn delegates_as_usual(&self) -> bool {
+        let roles = self.delegations.as_ref().map(|all| all.roles.as_slice()).unwrap_or_default();
+        roles.len() == Role::DELEGATED.len()
+            && roles.iter().zip(Role::DELEGATED).all(|(role, usual)| {
+                role.name == usual.name() && role.terminating && role.paths == usual.paths()
+            })
     }
 
     /// Who signs for a role that it delegates to.
@@ -274,6 +298,13 @@ pub struct TimestampRole {
     pub expires: Timestamp,
     /// The snapshot.
     pub meta: BTreeMap<String, Pin>,
+    /// The newest root when this was signed. An agent that is served the same timestamp again knows by it that there is
+    /// no newer root, with one request; and a newer root cannot be withheld from one that is served a newer timestamp.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_version: Option<u64>,
+    /// When this was signed. For an agent a time that has passed, whatever its own clock says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed_at: Option<Timestamp>,
 }
 
 /// Version, size and digest of another document.
@@ -301,9 +332,17 @@ impl Snapshot {
 }
 
 impl TimestampRole {
-    /// A timestamp of this snapshot.
-    pub fn new(version: u64, expires: Timestamp, snapshot: Pin) -> Self {
-        let meta = BTreeMap::from([("snapshot.json".to_owned(), snapshot)]);
-        Self { type_: "timestamp".to_owned(), spec_version: SPEC_VERSION.to_owned(), version, expires, meta }
+    /// A timestamp of this snapshot, signed now and under this root.
+    pub fn new(version: u64, expires: Timestamp, snapshot: Pin, root_version: u64, now: Timestamp) -> Self {
+        Self {
+            type_: "timestamp".to_owned(),
+            spec_version: SPEC_VERSION.to_owned(),
+            version,
+            expires,
+            meta: BTreeMap::from([("snapshot.json".to_owned(), snapshot)]),
+            root_version: Some(root_version),
+            // Whole seconds.
+            signed_at: Timestamp::from_second(now.as_second()).ok(),
+        }
     }
 }

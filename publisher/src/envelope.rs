@@ -91,6 +91,11 @@ impl Authority {
         self.keys.values().any(|(_, known)| known == key)
     }
 
+    /// Each key that may sign: its name, and the start of its id, which is compared by telephone.
+    pub fn keys_in_words(&self) -> BTreeSet<String> {
+        self.keys.iter().map(|(id, (name, _))| format!("{name} ({})", &id[..16])).collect()
+    }
+
     /// The names of all who may sign.
     pub fn names(&self) -> Vec<String> {
         self.keys.values().map(|(name, _)| name.clone()).collect()

@@ -3,30 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use lockgate_durable::{FileError, create_private_dir, read_private, write_private};
-use lockgate_signing::keys::{KeyError, PublicKey, SigningKey};
-use zeroize::Zeroizing;
+use lockgate_durable::{at, create_private_dir};
+use lockgate_signing::keys::{PublicKey, SigningKey};
 
+use crate::key_file::{self, KeyFileError};
 use crate::role::Role;
-
-/// A key cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum KeysError {
-    /// A file could not be read or written.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// A file is no key.
-    #[error("{}: {error}", path.display())]
-    NotAKey {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        error: KeyError,
-    },
-    /// The system gave no randomness.
-    #[error("the operating system gives no randomness for a new key: {0}")]
-    NoRandomness(String),
-}
 
 /// Who signs for which role, and how many must.
 #[derive(Debug, Clone)]
@@ -75,17 +56,15 @@ pub struct Keyring(BTreeMap<String, SigningKey>);
 
 impl Keyring {
     /// Reads the keys of a folder, by name. Those that a passphrase protects are left out: they sign with `sign`.
-    pub fn load(dir: &Path) -> Result<Self, KeysError> {
+    pub fn load(dir: &Path) -> Result<Self, KeyFileError> {
         let mut keys = BTreeMap::new();
-        for entry in std::fs::read_dir(dir).map_err(lockgate_durable::at("list", dir))? {
-            let path = entry.map_err(lockgate_durable::at("list", dir))?.path();
-            let is_pem = path.extension().is_some_and(|ending| ending == "pem");
-            let Some(name) = path.file_stem().and_then(|name| name.to_str()).filter(|_| is_pem) else {
-                continue;
-            };
-            let pem = read_pem(&path)?;
-            if !pem.contains(PROTECTED) {
-                keys.insert(name.to_owned(), key_of_pem(&path, &pem)?);
+        for entry in std::fs::read_dir(dir).map_err(at("list", dir))? {
+            let path = entry.map_err(at("list", dir))?.path();
+            let is_key = path.extension().is_some_and(|ending| ending == "pem");
+            if let Some(name) = path.file_stem().and_then(|name| name.to_str()).filter(|_| is_key)
+                && let Some(key) = key_file::load_unprotected(&path)?
+            {
+                keys.insert(name.to_owned(), key);
             }
         }
         Ok(Self(keys))
@@ -93,25 +72,15 @@ impl Keyring {
 
     /// Makes the keys of a repository on one machine; one that is there already (an `init` that was interrupted) is
     /// kept.
-    pub fn create(
-        dir: &Path,
-        mut seed: impl FnMut() -> Result<Zeroizing<[u8; 32]>, KeysError>,
-    ) -> Result<Self, KeysError> {
+    pub fn create(dir: &Path) -> Result<Self, KeyFileError> {
         create_private_dir(dir)?;
-        let mut keys = BTreeMap::new();
         for &name in ON_ONE_MACHINE.iter().flat_map(|(_, names, _)| names.iter()) {
-            if keys.contains_key(name) {
-                continue;
-            }
             let path = dir.join(format!("{name}.pem"));
             if !path.exists() {
-                let key = SigningKey::from_seed(&seed()?);
-                let pem = key.to_pem().map_err(|error| KeysError::NotAKey { path: path.clone(), error })?;
-                write_private(&path, pem.as_bytes())?;
+                key_file::create(&path, None)?;
             }
-            keys.insert(name.to_owned(), key_of_pem(&path, &read_pem(&path)?)?);
         }
-        Ok(Self(keys))
+        Self::load(dir)
     }
 
     /// The role table of a repository on one machine.
@@ -129,20 +98,7 @@ impl Keyring {
     }
 }
 
-/// What the first line of a protected key says (RFC 7468, section 11).
-const PROTECTED: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----";
-
 /// The root that the practices pin, beside the keys, where nobody who writes to the web server can change it.
 pub fn pinned_root_path(keys_dir: &Path) -> PathBuf {
     keys_dir.join("root.json")
-}
-
-fn read_pem(path: &Path) -> Result<Zeroizing<String>, KeysError> {
-    let bytes = read_private(path)?;
-    // Bytes that are not text are no PEM; the empty text is none either.
-    Ok(Zeroizing::new(std::str::from_utf8(&bytes).unwrap_or_default().to_owned()))
-}
-
-fn key_of_pem(path: &Path, pem: &str) -> Result<SigningKey, KeysError> {
-    SigningKey::from_pem(pem).map_err(|error| KeysError::NotAKey { path: path.to_owned(), error })
 }

@@ -9,17 +9,27 @@
 //! <keys>/                    private keys (PKCS#8 PEM, 0600), and root.json, which the practices pin
 //! ```
 
+pub mod catalogue;
+pub mod ceremony;
 pub mod change;
 pub mod check;
 pub mod codelist;
+pub mod coherence;
 pub mod contract;
 pub mod documents;
+pub mod edit;
 pub mod envelope;
+pub mod floor;
+pub mod key_file;
 pub mod keys;
 pub mod lint;
 pub mod module;
+pub mod proposal;
 pub mod publish;
 pub mod repository;
+pub mod review;
 pub mod role;
+pub mod roles_file;
 pub mod staging;
+pub mod status;
 pub mod workshop;

@@ -1,6 +1,8 @@
 //! `lockgate-publish`: see `--help`, and `docs/PUBLISHING.md`.
 
+mod answer;
 mod cli;
+mod commands;
 mod report;
 mod workshop_cli;
 mod workshop_report;
@@ -15,28 +17,34 @@ use clap::Parser as _;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use lockgate_publish::change::Change;
+use lockgate_publish::catalogue::Catalogue;
 use lockgate_publish::codelist::{self, CSV_BYTES_MAX, CodelistFile};
-use lockgate_publish::keys::{Keyring, KeysError};
 use lockgate_publish::module::{self, LoadedCodelist};
-use lockgate_publish::publish::{self, Publication};
-use lockgate_publish::repository::{Live, Repository};
+use lockgate_publish::publish;
+use lockgate_publish::repository::Repository;
 use lockgate_publish::staging;
+use lockgate_signing::codelist::Codelist;
+use lockgate_signing::ids::Name;
+use lockgate_signing::target::{TargetKind, TargetPath};
 use lockgate_signing::text_format::TEXT_BYTES_MAX;
-use zeroize::Zeroizing;
+use semver::Version;
 
-use cli::{Cli, Command, FileAdd, FileCommand, Init, ModuleAdd, ModuleCommand, Place, Publish};
+use answer::Answer;
+use cli::edits::CohortCommand;
+use cli::signing::{KeyCommand, RootCommand};
+use cli::{Cli, Command, FileAdd, FileCommand, Init, ModuleAdd, ModuleCommand, Place};
+use commands::{edits, signing, upkeep};
 use report::Report;
 
 /// The largest file of a compiler that is read, bytes: debug information makes it larger than what is published.
 const WASM_BYTES_MAX: u64 = 256 << 20;
-/// `publish` with nothing to do.
+/// `publish` or `propose` with nothing to do.
 const NOTHING_STAGED: u8 = 3;
 
 fn main() -> ExitCode {
     let Cli { command, json, as_of } = Cli::parse();
-    let report = run(command, as_of.unwrap_or_else(Timestamp::now));
-    match report.and_then(|report| print(&report, json).map(|()| report.exit_code())) {
+    let answer = run(command, as_of.unwrap_or_else(Timestamp::now));
+    match answer.and_then(|answer| print(&answer, json)) {
         Ok(exit_code) => exit_code,
         Err(error) => {
             eprintln!("lockgate-publish: {}", explain(&error));
@@ -57,57 +65,74 @@ fn explain(error: &anyhow::Error) -> String {
     text
 }
 
-fn print(report: &Report, json: bool) -> anyhow::Result<()> {
-    let text = if json { serde_json::to_string(report)? + "\n" } else { report.to_string() };
-    std::io::stdout().write_all(text.as_bytes()).context("cannot write the answer")
+fn print(answer: &Answer, json: bool) -> anyhow::Result<ExitCode> {
+    let text = if json { &format!("{}\n", answer.json) } else { &answer.text };
+    std::io::stdout().write_all(text.as_bytes()).context("cannot write the answer")?;
+    Ok(ExitCode::from(answer.exit_code))
 }
 
-fn run(command: Command, now: Timestamp) -> anyhow::Result<Report> {
+fn run(command: Command, now: Timestamp) -> anyhow::Result<Answer> {
     let today = now.to_zoned(TimeZone::UTC).date();
-    match command {
-        Command::Init(init) => run_init(init, now),
-        Command::Module(ModuleCommand::Add(add)) => add_module(add, today),
-        Command::Module(ModuleCommand::New(new)) => new.run(today).map(Report::Workshop),
-        Command::Module(ModuleCommand::Check(check)) => check.run(today).map(Report::Workshop),
-        Command::Module(ModuleCommand::Test(test)) => test.run().map(Report::Workshop),
-        Command::Module(ModuleCommand::Diff(diff)) => diff.run(today).map(Report::Workshop),
-        Command::Mapping(command) => add_file(command, staging::add_mapping),
+    let report = match command {
+        Command::Key(KeyCommand::New(new)) => return signing::key_new(new),
+        Command::Init(init) => match &init.roles {
+            Some(roles) => return signing::init(&init, roles, now),
+            None => init_on_one_machine(init, now)?,
+        },
+        Command::Root(RootCommand::Rotate(rotate)) => return signing::root_rotate(rotate, now),
+        Command::Root(RootCommand::Extend(extend)) => return signing::root_extend(extend, now),
+        Command::Module(ModuleCommand::New(new)) => return workshop(new.run(today)?),
+        Command::Module(ModuleCommand::Check(check)) => return workshop(check.run(today)?),
+        Command::Module(ModuleCommand::Test(test)) => return workshop(test.run()?),
+        Command::Module(ModuleCommand::Diff(diff)) => return workshop(diff.run(today)?),
+        Command::Module(ModuleCommand::Add(add)) => add_module(add, today)?,
+        Command::Mapping(command) => add_file(command, staging::add_mapping)?,
         Command::Policy(command) => {
-            add_file(command, |repository, bytes| staging::add_policy(repository, bytes, today))
+            add_file(command, |repository, bytes| staging::add_policy(repository, bytes, today))?
         }
-        Command::Sensitive(command) => add_file(command, staging::add_sensitive),
-        Command::Publish(publish) => run_publish(publish, now),
+        Command::Sensitive(command) => add_file(command, staging::add_sensitive)?,
+        Command::Codelist(command) => add_file(command, staging::add_codelist)?,
+        Command::TokenKeys(command) => add_file(command, staging::add_token_keys)?,
+        Command::Direction(command) => {
+            add_file(command, |repository, bytes| staging::add_direction(repository, bytes, today))?
+        }
+        Command::Cohort(CohortCommand::Set(set)) => edits::cohort_set(set)?,
+        Command::Rollout(rollout) => edits::rollout(rollout)?,
+        Command::Hold(hold) => edits::hold(hold, today)?,
+        Command::Resume(resume) => edits::resume(resume)?,
+        Command::Revoke(revoke) => edits::revoke(revoke, today)?,
+        Command::Propose(propose) => return signing::propose(propose, now),
+        Command::Review(review) => return signing::review(&review),
+        Command::Sign(sign) => return signing::sign(sign),
+        Command::Publish(publish) => return signing::publish(publish, now),
+        Command::Refresh(refresh) => return upkeep::refresh(refresh, now),
+        Command::Status(place) => return upkeep::status(place, now),
         Command::List(place) => {
             let repository = open(place)?;
             let live = repository.live()?;
-            Ok(report::list(&live, live.published()?, &staging::staged(&repository)?))
+            report::list(&live, live.published()?, &staging::staged(&repository)?)
         }
-    }
+    };
+    Answer::of(&report)
 }
 
-fn run_init(init: Init, now: Timestamp) -> anyhow::Result<Report> {
-    let Init { dir, keys, expiry, root_days } = init;
+fn workshop(answer: workshop_report::Answer) -> anyhow::Result<Answer> {
+    Ok(Answer::of(&answer)?.with_exit_code(answer.exit_code()))
+}
+
+/// Everything on one machine, for trying out.
+fn init_on_one_machine(init: Init, now: Timestamp) -> anyhow::Result<Report> {
+    let Init { dir, keys, expiry, root_days, .. } = init;
     let keys_dir = cli::keys_dir(&dir, keys);
-    Repository::check_places(&dir, &keys_dir)?;
-    let keys = Keyring::create(&keys_dir, random_seed)?;
-    let expiry = expiry.with_root(root_days);
-    let mut first = Change::first(&keys.table(), expiry, now)?;
-    for key in keys.iter() {
-        first.sign(&Live::default(), key)?;
-    }
-    publish::init(&dir, &keys_dir, &first, &keys, expiry, now)?;
+    publish::init_on_one_machine(&dir, &keys_dir, expiry.with_root(root_days), now)?;
     Ok(report::init(dir, keys_dir))
-}
-
-fn random_seed() -> Result<Zeroizing<[u8; 32]>, KeysError> {
-    let mut seed = Zeroizing::new([0; 32]);
-    getrandom::fill(seed.as_mut_slice()).map_err(|error| KeysError::NoRandomness(error.to_string()))?;
-    Ok(seed)
 }
 
 fn add_module(add: ModuleAdd, today: Date) -> anyhow::Result<Report> {
     let repository = open(add.place)?;
     let manifest = String::from_utf8(read(&add.manifest, TEXT_BYTES_MAX as u64)?)
+        .with_context(|| add.manifest.display().to_string())?;
+    let manifest = with_published_codelists(&repository, &manifest)
         .with_context(|| add.manifest.display().to_string())?;
     let wasm = read(&add.wasm, WASM_BYTES_MAX)?;
     let codelists = add.codelists.iter().map(load_codelist).collect::<anyhow::Result<Vec<_>>>()?;
@@ -123,6 +148,17 @@ fn add_module(add: ModuleAdd, today: Date) -> anyhow::Result<Report> {
     }
     let (path, staged) = staging::add_module(&repository, &module)?;
     Ok(report::added(path, staged, module.warnings))
+}
+
+/// The manifest with the codes of the published codelists that it names.
+fn with_published_codelists(repository: &Repository, manifest: &str) -> anyhow::Result<String> {
+    let (live, staged) = (repository.live()?, staging::staged(repository)?);
+    let catalogue = Catalogue::new(repository.dir(), &live, &staged)?;
+    let codelist = |id: &Name, version: &Version| {
+        let path = TargetPath::new(TargetKind::Codelist, id.clone(), version.clone()).ok()?;
+        catalogue.decode::<Codelist>(&path).ok().flatten()
+    };
+    Ok(module::resolve_codelists(manifest, codelist)?)
 }
 
 fn load_codelist(list: &CodelistFile) -> anyhow::Result<LoadedCodelist> {
@@ -145,18 +181,6 @@ fn add_file(
     let bytes = read(&file, TEXT_BYTES_MAX as u64)?;
     let (path, staged) = stage(&repository, &bytes).with_context(|| file.display().to_string())?;
     Ok(report::added(path, staged, Vec::new()))
-}
-
-fn run_publish(publish: Publish, now: Timestamp) -> anyhow::Result<Report> {
-    let keys_dir = cli::keys_dir(&publish.place.repository, publish.place.keys.clone());
-    let repository = open(publish.place)?;
-    let keys = Keyring::load(&keys_dir)?;
-    // The root is not signed here.
-    let expiry = publish.expiry.with_root(1);
-    Ok(match publish::publish(&repository, &keys, expiry, now, publish.renew)? {
-        Publication::NothingStaged => report::nothing_staged(NOTHING_STAGED),
-        Publication::Published { added, version, expires } => report::published(&added, version, expires),
-    })
 }
 
 fn open(place: Place) -> anyhow::Result<Repository> {

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use jiff::civil::Date;
 use lockgate_signing::code::CodeSystem;
+use lockgate_signing::codelist::Codelist;
 use lockgate_signing::digest::Digest;
 use lockgate_signing::ids::Name;
 use lockgate_signing::manifest::{Component, Manifest};
 use lockgate_signing::text_format::{TextFormat as _, TextFormatError};
+use semver::Version;
 use toml::{Table, Value};
 
 use crate::contract::{self, ContractError};
@@ -46,6 +48,14 @@ pub enum ModuleError {
     /// The manifest is wrong.
     #[error(transparent)]
     Manifest(#[from] TextFormatError),
+    /// A published codelist cannot be taken.
+    #[error("`codelist.{name}`: {why}")]
+    Codelist {
+        /// Its name in the manifest.
+        name: String,
+        /// What is wrong and what would be right.
+        why: String,
+    },
     /// The component is wrong.
     #[error(transparent)]
     Contract(#[from] ContractError),
@@ -87,6 +97,41 @@ pub fn prepare(
     let manifest = Manifest::decode(&manifest_toml)?;
     let warnings = lint::warnings(&manifest, today);
     Ok(PreparedModule { manifest, manifest_toml, component, warnings })
+}
+
+/// The author's manifest with the codes of the published codelists that it names in place of their names:
+/// `diabetes = { published = "diabetes", version = "1.0.0" }`. A site never resolves a name: it sees the codes.
+pub fn resolve_codelists(
+    text: &str,
+    published: impl Fn(&Name, &Version) -> Option<Codelist>,
+) -> Result<String, ModuleError> {
+    let mut manifest: Table = toml::from_str(text).map_err(|error| ModuleError::Toml(error.to_string()))?;
+    let mut resolved = false;
+    let lists = manifest.get_mut("codelist").and_then(Value::as_table_mut);
+    for (name, list) in lists.into_iter().flatten() {
+        let Some(id) = list.get("published") else { continue };
+        let wrong = |why: &str| ModuleError::Codelist { name: name.to_string(), why: why.to_owned() };
+        let version =
+            list.get("version").and_then(Value::as_str).ok_or_else(|| wrong("it has no `version`"))?;
+        if list.as_table().is_some_and(|list| list.len() != 2) {
+            return Err(wrong("with `published` it has `version` and nothing else"));
+        }
+        let id: Name =
+            id.as_str().and_then(|id| id.parse().ok()).ok_or_else(|| wrong("`published` is not a name"))?;
+        let version = Version::parse(version)
+            .map_err(|_| wrong("`version` is not a semantic version, such as 1.0.0"))?;
+        let codelist = published(&id, &version).ok_or_else(|| {
+            wrong(&format!(
+                "codelist {id} {version} is neither published nor staged; add it with `codelist add`"
+            ))
+        })?;
+        *list = Value::try_from(&codelist.codes).map_err(|error| ModuleError::Toml(error.to_string()))?;
+        resolved = true;
+    }
+    if !resolved {
+        return Ok(text.to_owned());
+    }
+    toml::to_string(&manifest).map_err(|error| ModuleError::Toml(error.to_string()))
 }
 
 /// The author's manifest, with the loaded codes in place of its own of the same codelist and system.

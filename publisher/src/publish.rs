@@ -7,12 +7,16 @@ use lockgate_durable::{FileError, at, sync_dir, sync_parent, write_atomic};
 use lockgate_signing::digest::Digest;
 use lockgate_signing::target::TargetPath;
 
+use crate::catalogue::{Catalogue, CatalogueError};
+use crate::ceremony;
 use crate::change::{Change, ChangeError};
 use crate::check::{self, CheckError, Proposed};
 use crate::documents::{self, DocumentError, ExpiryDays, Pin, Snapshot, TimestampRole};
 use crate::envelope::{Authority, Envelope, Standing};
+use crate::floor::{self, FloorError};
+use crate::key_file::KeyFileError;
 use crate::keys::{Keyring, pinned_root_path};
-use crate::repository::{Live, Repository, RepositoryError};
+use crate::repository::{Live, Repository, RepositoryError, target_file};
 use crate::role::Role;
 use crate::staging::{self, StagingError};
 
@@ -34,6 +38,15 @@ pub enum PublishError {
     /// A file could not be written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The repository is older than what was published.
+    #[error(transparent)]
+    Floor(#[from] FloorError),
+    /// A key could not be made or read.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    /// A file could not be read.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
     /// A change cannot be made.
     #[error(transparent)]
     Change(#[from] ChangeError),
@@ -75,40 +88,151 @@ pub enum Publication {
     },
 }
 
-/// Makes what is staged live, signed with every key of this machine. With `renew`, the lists that these keys can sign
-/// are signed again as they are.
+/// What a publication takes from what is staged and from what is live.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// Sign again the lists that are live, too.
+    pub renew: bool,
+    /// Only the lists of these roles; empty: of all.
+    pub roles: Vec<Role>,
+}
+
+/// The change that what is staged would make; `None` where there is nothing to do.
+pub fn propose(
+    repository: &Repository,
+    live: &Live,
+    selection: &Selection,
+    expiry: ExpiryDays,
+    now: Timestamp,
+) -> Result<Option<Change>, PublishError> {
+    let wanted = |role: &Role| selection.roles.is_empty() || selection.roles.contains(role);
+    let mut staged = staging::staged(repository)?;
+    staged.retain(|path, _| Role::listing(path).is_some_and(|role| wanted(&role)));
+    let renewed: Vec<_> = live.lists.keys().copied().filter(|role| selection.renew && wanted(role)).collect();
+    if staged.is_empty() && renewed.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Change::of_files(live, staged, &renewed, expiry, now)?))
+}
+
+/// What is live, if it is not older than what was published from here.
+pub fn live(repository: &Repository) -> Result<Live, PublishError> {
+    let live = repository.live()?;
+    floor::check(repository.keys_dir(), &live)?;
+    Ok(live)
+}
+
+/// Makes what is staged live, signed with every key of this machine.
 pub fn publish(
     repository: &Repository,
     keys: &Keyring,
+    selection: &Selection,
     expiry: ExpiryDays,
     now: Timestamp,
-    renew: bool,
 ) -> Result<Publication, PublishError> {
     let _lock = repository.lock()?;
-    let live = repository.live()?;
-    let staged = staging::staged(repository)?;
-    if staged.is_empty() && !renew {
+    let live = live(repository)?;
+    let Some(mut change) = propose(repository, &live, selection, expiry, now)? else {
         return Ok(Publication::NothingStaged);
-    }
-    let renewed: Vec<_> = if renew { live.lists.keys().copied().collect() } else { Vec::new() };
-    let mut change = Change::of_files(&live, staged, &renewed, expiry, now)?;
+    };
     for key in keys.iter() {
         change.sign(&live, key)?;
     }
     go_live(repository, &live, &change, keys, expiry, now)
 }
 
-/// Makes the first documents of a repository live.
+/// Makes a proposal live, with the signatures of all of its copies.
+pub fn publish_proposal(
+    repository: &Repository,
+    copies: &[Change],
+    keys: &Keyring,
+    expiry: ExpiryDays,
+    now: Timestamp,
+) -> Result<Publication, PublishError> {
+    let _lock = repository.lock()?;
+    let live = live(repository)?;
+    let change = Change::of_copies(&live, copies)?;
+    go_live(repository, &live, &change, keys, expiry, now)
+}
+
+/// Signs the timestamp again, and the snapshot where it would end before the timestamp does. Needs the online keys only.
+pub fn refresh(
+    repository: &Repository,
+    keys: &Keyring,
+    expiry: ExpiryDays,
+    now: Timestamp,
+) -> Result<Refreshed, PublishError> {
+    let _lock = repository.lock()?;
+    let live = live(repository)?;
+    let root = Change::default().root(&live)?;
+    let online = |role: Role, document: Envelope| {
+        let authority = root.authority(role).ok_or(ChangeError::NoSuchRole { role })?;
+        sign_online(role, document, &authority, keys)
+    };
+    let mut proposed = Proposed::default();
+    let expires = documents::expiry(now, expiry.timestamp)?;
+    let mut pin = live.timestamp.as_ref().and_then(|timestamp| timestamp.meta.get("snapshot.json").cloned());
+    let snapshot_is_due = live.expires(Role::Snapshot).is_none_or(|end| end < expires);
+    if snapshot_is_due {
+        let version = live.version(Role::Snapshot) + 1;
+        let meta = live.snapshot.as_ref().map(|snapshot| snapshot.meta.clone()).unwrap_or_default();
+        let snapshot = Snapshot::new(version, documents::expiry(now, expiry.snapshot)?, meta);
+        let snapshot = online(Role::Snapshot, Envelope::unsigned(&snapshot, Role::Snapshot)?)?;
+        pin = Some(Pin::of(version, &snapshot));
+        proposed.metadata.insert(format!("{version}.snapshot.json"), snapshot);
+    }
+    let pin = pin.ok_or(ChangeError::NoSuchRole { role: Role::Snapshot })?;
+    let timestamp = TimestampRole::new(live.version(Role::Timestamp) + 1, expires, pin, root.version, now);
+    let timestamp = online(Role::Timestamp, Envelope::unsigned(&timestamp, Role::Timestamp)?)?;
+    proposed.metadata.insert(TIMESTAMP.to_owned(), timestamp);
+    check::as_agents(repository, &proposed, now)?;
+    write(repository.dir(), &proposed)?;
+    let live = repository.live()?;
+    floor::raise(repository.keys_dir(), &live)?;
+    Ok(Refreshed { snapshot: snapshot_is_due, expires, first_end: live.first_end().unwrap_or(expires) })
+}
+
+/// What a refresh did.
+#[derive(Debug, Clone, Copy)]
+pub struct Refreshed {
+    /// Whether the snapshot was signed again, too.
+    pub snapshot: bool,
+    /// When the timestamp ends.
+    pub expires: Timestamp,
+    /// When the first document of all ends.
+    pub first_end: Timestamp,
+}
+
+/// Makes a repository with the keys of every role beside it, for trying out.
+pub fn init_on_one_machine(
+    dir: &Path,
+    keys_dir: &Path,
+    expiry: ExpiryDays,
+    now: Timestamp,
+) -> Result<(Repository, Keyring), PublishError> {
+    Repository::check_places(dir, keys_dir)?;
+    let keys = Keyring::create(keys_dir)?;
+    let mut first = ceremony::first(&keys.table(), expiry, now)?;
+    for key in keys.iter() {
+        first.sign(&Live::default(), key)?;
+    }
+    let repository = init(dir, keys_dir, &[first], &keys, expiry, now)?;
+    Ok((repository, keys))
+}
+
+/// Makes the first documents of a repository live, with the signatures of all copies.
 pub fn init(
     dir: &Path,
     keys_dir: &Path,
-    change: &Change,
+    copies: &[Change],
     keys: &Keyring,
     expiry: ExpiryDays,
     now: Timestamp,
 ) -> Result<Repository, PublishError> {
     Repository::check_places(dir, keys_dir)?;
     let live = Live::default();
+    let change = &Change::of_copies(&live, copies)?;
+    change.check(&live, &Catalogue::new(dir, &live, &change.files)?)?;
     let proposed = assemble(&live, change, keys, expiry, now)?;
     let root = change.documents.get(&Role::Root).ok_or(ChangeError::NoSuchRole { role: Role::Root })?;
     let root = root.to_bytes(Role::Root)?;
@@ -130,7 +254,9 @@ pub fn init(
     sync_parent(dir)?;
     // Last: its presence says that the keys are in use.
     write_atomic(&pinned_root_path(keys_dir), &root)?;
-    Ok(Repository::open(dir, keys_dir)?)
+    let repository = Repository::open(dir, keys_dir)?;
+    floor::raise(keys_dir, &repository.live()?)?;
+    Ok(repository)
 }
 
 /// Makes a signed change live.
@@ -142,12 +268,14 @@ fn go_live(
     expiry: ExpiryDays,
     now: Timestamp,
 ) -> Result<Publication, PublishError> {
+    change.check(live, &Catalogue::new(repository.dir(), live, &change.files)?)?;
     let proposed = assemble(live, change, keys, expiry, now)?;
     check::as_agents(repository, &proposed, now)?;
     write(repository.dir(), &proposed)?;
+    staging::clear(repository, &change.files)?;
     let added: Vec<_> = change.files.keys().cloned().collect();
-    staging::clear(repository, added.iter().cloned())?;
     let live = repository.live()?;
+    floor::raise(repository.keys_dir(), &live)?;
     let expires = live.first_end().unwrap_or(now);
     Ok(Publication::Published { added, version: live.version(Role::Snapshot), expires })
 }
@@ -179,7 +307,7 @@ fn assemble(
         proposed.metadata.insert(format!("{version}.{role}.json"), bytes);
     }
     for (path, bytes) in &change.files {
-        proposed.targets.insert(file_name(path, Digest::of(bytes)), bytes.clone());
+        proposed.targets.insert(target_file(path, Digest::of(bytes)), bytes.clone());
     }
     // 3. The snapshot and the timestamp, by the root as it will be.
     let until = |days| documents::expiry(now, days);
@@ -192,9 +320,10 @@ fn assemble(
     let snapshot = Snapshot::new(version, until(expiry.snapshot)?, meta);
     let snapshot = online(Role::Snapshot, Envelope::unsigned(&snapshot, Role::Snapshot)?)?;
     let pin = Pin::of(version, &snapshot);
-    let timestamp = TimestampRole::new(live.version(Role::Timestamp) + 1, until(expiry.timestamp)?, pin);
-    let timestamp = online(Role::Timestamp, Envelope::unsigned(&timestamp, Role::Timestamp)?)?;
     proposed.metadata.insert(format!("{version}.snapshot.json"), snapshot);
+    let version = live.version(Role::Timestamp) + 1;
+    let timestamp = TimestampRole::new(version, until(expiry.timestamp)?, pin, root.version, now);
+    let timestamp = online(Role::Timestamp, Envelope::unsigned(&timestamp, Role::Timestamp)?)?;
     proposed.metadata.insert(TIMESTAMP.to_owned(), timestamp);
     Ok(proposed)
 }
@@ -217,15 +346,6 @@ fn sign_online(
 
 /// The one metadata file without a version in its name: replacing it is what makes a publication live.
 const TIMESTAMP: &str = "timestamp.json";
-
-/// The file of a target in a repository with consistent snapshots (specification, section 3.1).
-fn file_name(path: &TargetPath, digest: Digest) -> String {
-    let path = path.to_string();
-    match path.rsplit_once('/') {
-        Some((folder, name)) => format!("{folder}/{}.{name}", digest.to_hex()),
-        None => format!("{}.{path}", digest.to_hex()),
-    }
-}
 
 /// Every file has a name that nothing live refers to, until the timestamp is replaced: a reader sees the old set or the
 /// new one. What an interrupted publication leaves behind is overwritten by the next.

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use comfy_table::{Table, presets};
 use jiff::Timestamp;
@@ -16,8 +15,6 @@ use lockgate_publish::staging::StagedAs;
 use lockgate_signing::digest::Digest;
 use lockgate_signing::target::TargetPath;
 use serde::Serialize;
-
-use crate::workshop_report::Answer;
 
 /// The answer of one command.
 #[derive(Debug, Serialize)]
@@ -40,8 +37,6 @@ pub(crate) enum Report {
         version: Option<u64>,
         expires: Option<Timestamp>,
         added: Vec<String>,
-        #[serde(skip)]
-        exit_code: u8,
     },
     List {
         version: u64,
@@ -49,8 +44,6 @@ pub(crate) enum Report {
         published: Vec<Line>,
         staged: Vec<Line>,
     },
-    /// What the workshop answers.
-    Workshop(Answer),
 }
 
 /// One file.
@@ -72,13 +65,13 @@ pub(crate) fn added(path: TargetPath, staged: StagedAs, warnings: Vec<Warning>) 
     Report::Added { path: path.to_string(), staged, warnings }
 }
 
-pub(crate) fn nothing_staged(exit_code: u8) -> Report {
-    Report::Published { published: false, version: None, expires: None, added: Vec::new(), exit_code }
+pub(crate) fn nothing_staged() -> Report {
+    Report::Published { published: false, version: None, expires: None, added: Vec::new() }
 }
 
 pub(crate) fn published(added: &[TargetPath], version: u64, expires: Timestamp) -> Report {
     let added = added.iter().map(ToString::to_string).collect();
-    Report::Published { published: true, version: Some(version), expires: Some(expires), added, exit_code: 0 }
+    Report::Published { published: true, version: Some(version), expires: Some(expires), added }
 }
 
 pub(crate) fn list(
@@ -102,16 +95,6 @@ pub(crate) fn list(
             .iter()
             .map(|(path, bytes)| line(path, bytes.len() as u64, Some(Digest::of(bytes))))
             .collect(),
-    }
-}
-
-impl Report {
-    pub(crate) fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Published { exit_code, .. } => ExitCode::from(*exit_code),
-            Self::Workshop(answer) => answer.exit_code(),
-            _ => ExitCode::SUCCESS,
-        }
     }
 }
 
@@ -161,7 +144,6 @@ impl fmt::Display for Report {
                 write_lines(f, "Published", published)?;
                 write_lines(f, "Staged", staged)
             }
-            Self::Workshop(answer) => answer.fmt(f),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use jiff::Timestamp;
 use lockgate_durable::{FileError, at};
+use lockgate_signing::digest::Digest;
 use lockgate_signing::target::{TargetPath, TargetPathError};
 use sigstore_tuf::transport::FetchFuture;
 use sigstore_tuf::{FileStore, MemoryStore, MetadataStore as _, StoreRepository, Updater};
@@ -165,6 +166,11 @@ impl Repository {
         &self.dir
     }
 
+    /// The folder of its keys, of its pinned root and of what was published from here.
+    pub fn keys_dir(&self) -> &Path {
+        &self.keys_dir
+    }
+
     /// The root that practices pin.
     pub fn pinned_root(&self) -> &[u8] {
         &self.pinned_root
@@ -237,6 +243,15 @@ pub(crate) fn live(files: Files, pinned_root: &[u8]) -> Result<Live, String> {
 /// Whether a path is a file of ours in a folder of this role. The client would not find it, but would not complain.
 fn lists(role: Role, path: &str) -> bool {
     matches!(TargetPath::parse(path), Ok(Some(path)) if Role::listing(&path) == Some(role))
+}
+
+/// The file of a target below a repository, with consistent snapshots (specification 1.0.34, section 6.2.1).
+pub(crate) fn target_file(path: &TargetPath, digest: Digest) -> String {
+    let path = path.to_string();
+    match path.rsplit_once('/') {
+        Some((folder, name)) => format!("{folder}/{}.{name}", digest.to_hex()),
+        None => format!("{}.{path}", digest.to_hex()),
+    }
 }
 
 /// The lock's file, in the folder that is not served.

@@ -38,7 +38,7 @@ pub enum StagingError {
     #[error(transparent)]
     Path(#[from] TargetPathError),
     /// Its last day is over.
-    #[error("the policy's `not-after` is {not_after}, and it is {today}; set a later day")]
+    #[error("its `not-after` is {not_after}, and it is {today}; set a later day")]
     Expired {
         /// The last day.
         not_after: Date,
@@ -55,7 +55,7 @@ pub enum StagingError {
     #[error("{} was not put there by this program; remove it", .0.display())]
     Stranger(PathBuf),
     /// A staged file was changed after it was checked.
-    #[error("the staged `{path}` is wrong: {why}; add it again")]
+    #[error("the new file `{path}` is wrong: {why}; add it again")]
     Changed {
         /// The path.
         path: TargetPath,
@@ -102,6 +102,29 @@ pub fn add_policy(
     add_text::<ObjectionPolicy>(repository, TargetKind::Policy, bytes)
 }
 
+/// Checks and stages a direction.
+pub fn add_direction(
+    repository: &Repository,
+    bytes: &[u8],
+    today: Date,
+) -> Result<(TargetPath, StagedAs), StagingError> {
+    let not_after = Direction::decode(bytes)?.not_after;
+    if not_after < today {
+        return Err(StagingError::Expired { not_after, today });
+    }
+    add_text::<Direction>(repository, TargetKind::Direction, bytes)
+}
+
+/// Checks and stages the public keys of tokens.
+pub fn add_token_keys(repository: &Repository, bytes: &[u8]) -> Result<(TargetPath, StagedAs), StagingError> {
+    add_text::<TokenKeys>(repository, TargetKind::TokenKeys, bytes)
+}
+
+/// Checks and stages a codelist.
+pub fn add_codelist(repository: &Repository, bytes: &[u8]) -> Result<(TargetPath, StagedAs), StagingError> {
+    add_text::<Codelist>(repository, TargetKind::Codelist, bytes)
+}
+
 /// Stages a module: both files or neither.
 pub fn add_module(
     repository: &Repository,
@@ -143,7 +166,7 @@ fn refuse_other_bytes(live: &Live, path: &TargetPath, bytes: &[u8]) -> Result<()
     }
 }
 
-fn stage(
+pub(crate) fn stage(
     repository: &Repository,
     live: &Live,
     path: &TargetPath,
@@ -186,20 +209,28 @@ pub fn staged(repository: &Repository) -> Result<BTreeMap<TargetPath, Vec<u8>>, 
             _ => return Err(StagingError::Stranger(file)),
         }
     }
-    for (path, bytes) in &staged {
-        check_staged(path, bytes, &staged)
-            .map_err(|why| StagingError::Changed { path: path.clone(), why })?;
-    }
+    check_files(&staged)?;
     Ok(staged)
 }
 
-/// Removes what was staged, after it was published.
+/// Checks new files as they were checked when they were staged.
+pub(crate) fn check_files(files: &BTreeMap<TargetPath, Vec<u8>>) -> Result<(), StagingError> {
+    for (path, bytes) in files {
+        check_staged(path, bytes, files).map_err(|why| StagingError::Changed { path: path.clone(), why })?;
+    }
+    Ok(())
+}
+
+/// Removes what was staged and is published now. What was staged otherwise in the meantime stays.
 pub(crate) fn clear(
     repository: &Repository,
-    published: impl Iterator<Item = TargetPath>,
+    published: &BTreeMap<TargetPath, Vec<u8>>,
 ) -> Result<(), FileError> {
-    for path in published {
-        let file = staged_file(repository, &path);
+    for (path, bytes) in published {
+        let file = staged_file(repository, path);
+        if !std::fs::read(&file).is_ok_and(|staged| staged == *bytes) {
+            continue;
+        }
         std::fs::remove_file(&file).map_err(at("remove", &file))?;
         // The folders of the id and the version, where nothing else is in them.
         for folder in file.ancestors().skip(1).take(2) {
@@ -233,6 +264,7 @@ fn check_staged(
         TargetKind::Rollout => named::<Rollout>(path, bytes).map(drop),
         TargetKind::Holds => named::<Holds>(path, bytes).map(drop),
         TargetKind::Direction => named::<Direction>(path, bytes).map(drop),
+        TargetKind::TokenKeys => named::<TokenKeys>(path, bytes).map(drop),
         TargetKind::ModuleComponent if other_half.is_none() => Err("its manifest is missing".to_owned()),
         TargetKind::ModuleComponent => {
             contract::check(bytes).map_err(|error: ContractError| error.to_string())
@@ -248,7 +280,7 @@ fn check_staged(
     }
 }
 
-fn files_below(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
+pub(crate) fn files_below(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -259,6 +291,5 @@ fn files_below(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
         }
     }
     files.sort();
-        TargetKind::TokenKeys => named::<TokenKeys>(path, bytes).map(drop),
     Ok(files)
 }

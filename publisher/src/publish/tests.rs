@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
-use zeroize::Zeroizing;
 
 use super::*;
 use crate::contract::tests::component;
@@ -21,35 +20,22 @@ fn now() -> Timestamp {
     "2026-11-01T00:00:00Z".parse().unwrap()
 }
 
-fn init_with(folder: &Path, keys_dir: &Path, keys: &Keyring) -> Repository {
-    let expiry = ExpiryDays::default();
-    let mut first = Change::first(&keys.table(), expiry, now()).unwrap();
-    for key in keys.iter() {
-        first.sign(&Live::default(), key).unwrap();
-    }
-    init(folder, keys_dir, &first, keys, expiry, now()).unwrap()
-}
-
 impl Team {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (folder, keys_dir) = (dir.path().join("registry"), dir.path().join("keys"));
-        let mut next = 0;
-        let seed = || {
-            next += 1;
-            Ok(Zeroizing::new([next; 32]))
-        };
-        let keys = Keyring::create(&keys_dir, seed).unwrap();
-        let repository = init_with(&folder, &keys_dir, &keys);
+        let (repository, keys) =
+            init_on_one_machine(&folder, &keys_dir, ExpiryDays::default(), now()).unwrap();
         Self { dir, keys, repository }
     }
 
     fn publish(&self) -> Result<Publication, PublishError> {
-        publish(&self.repository, &self.keys, ExpiryDays::default(), now(), false)
+        publish(&self.repository, &self.keys, &Selection::default(), ExpiryDays::default(), now())
     }
 
     fn renew(&self, now: Timestamp) -> Result<Publication, PublishError> {
-        publish(&self.repository, &self.keys, ExpiryDays::default(), now, true)
+        let all = Selection { renew: true, ..Selection::default() };
+        publish(&self.repository, &self.keys, &all, ExpiryDays::default(), now)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -57,7 +43,9 @@ impl Team {
     }
 
     fn published(&self) -> Vec<String> {
-        self.repository.live().unwrap().published().unwrap().keys().map(ToString::to_string).collect()
+        let published = self.repository.live().unwrap().published().unwrap();
+        let modules = published.keys().map(ToString::to_string).filter(|path| path.starts_with("modules/"));
+        modules.collect()
     }
 }
 
@@ -130,15 +118,9 @@ fn nothing_is_signed_on_top_of_a_list_that_somebody_else_wrote() {
     let team = Team::new();
     let other = Team::new();
     let _ = add(&other, "1.0.0").unwrap();
-    // Other keys than the first team's, whose seeds are the same.
     let keys_dir = other.path("others");
-    let mut next = 99;
-    let seed = || {
-        next += 1;
-        Ok(Zeroizing::new([next; 32]))
-    };
-    let keys = Keyring::create(&keys_dir, seed).unwrap();
-    let foreign = init_with(&other.path("foreign"), &keys_dir, &keys);
+    let (foreign, _) =
+        init_on_one_machine(&other.path("foreign"), &keys_dir, ExpiryDays::default(), now()).unwrap();
     copy(&foreign.dir().join("metadata"), &team.path("registry/metadata"));
     let refused = team.renew(now());
     assert!(
@@ -202,6 +184,6 @@ fn a_repository_and_its_keys_are_never_overwritten() {
     assert!(matches!(refused("new", "keys"), Err(RepositoryError::KeysInUse(_))));
     assert!(matches!(refused("new", "new/keys"), Err(RepositoryError::KeysInRepository(_))));
     let pem = std::fs::read(team.path("keys/root-1.pem")).unwrap();
-    Keyring::create(&team.path("keys"), || Ok(Zeroizing::new([77; 32]))).unwrap();
+    Keyring::create(&team.path("keys")).unwrap();
     assert_eq!(std::fs::read(team.path("keys/root-1.pem")).unwrap(), pem);
 }

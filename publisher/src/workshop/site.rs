@@ -14,17 +14,14 @@ use lockgate_signing::policy::{ObjectionPolicy, SensitiveCodes};
 use lockgate_signing::text_format::{TextFormat, TextFormatError};
 use serde::Serialize;
 use tempfile::TempDir;
-use zeroize::Zeroizing;
 
 use super::agent::{AgentError, AgentProgram};
 use super::extract::Extract;
 use super::fixture::Fixture;
-use crate::change::{Change, ChangeError};
 use crate::documents::ExpiryDays;
-use crate::keys::{Keyring, KeysError, pinned_root_path};
+use crate::keys::pinned_root_path;
 use crate::module::PreparedModule;
-use crate::publish::{self, PublishError};
-use crate::repository::Live;
+use crate::publish::{self, PublishError, Selection};
 use crate::staging::{self, StagingError};
 
 /// The pseudonym key of every such site: always the same, so that a patient has the same label in every run. It protects
@@ -49,12 +46,6 @@ pub enum SiteError {
     /// A key.
     #[error(transparent)]
     Key(#[from] KeyFileError),
-    /// The registry's keys.
-    #[error(transparent)]
-    Keys(#[from] KeysError),
-    /// The registry's first lists.
-    #[error("the fixture's registry: {0}")]
-    Change(#[from] ChangeError),
     /// What is published there.
     #[error("the fixture's registry: {0}")]
     Staging(#[from] StagingError),
@@ -117,29 +108,18 @@ impl FixtureSite {
 fn make_registry(dir: &Path, fixture: &Fixture, module: &PreparedModule) -> Result<(), SiteError> {
     let now: Timestamp = fixture.as_of.to_zoned(TimeZone::UTC)?.timestamp();
     let keys_dir = registry_keys(dir);
-    let (expiry, live) = (ExpiryDays::default(), Live::default());
-    let keys = Keyring::create(&keys_dir, random_seed)?;
-    let mut first = Change::first(&keys.table(), expiry, now)?;
-    for key in keys.iter() {
-        first.sign(&live, key)?;
-    }
-    let repository = publish::init(dir, &keys_dir, &first, &keys, expiry, now)?;
+    let expiry = ExpiryDays::default();
+    let (repository, keys) = publish::init_on_one_machine(dir, &keys_dir, expiry, now)?;
     let _ = staging::add_mapping(&repository, &fixture.mapping)?;
     let _ = staging::add_policy(&repository, &fixture.policy, fixture.as_of)?;
     let _ = staging::add_sensitive(&repository, &fixture.sensitive)?;
     let _ = staging::add_module(&repository, module)?;
-    let _ = publish::publish(&repository, &keys, expiry, now, false)?;
+    let _ = publish::publish(&repository, &keys, &Selection::default(), expiry, now)?;
     Ok(())
 }
 
 fn registry_keys(registry: &Path) -> PathBuf {
     registry.with_file_name("registry-keys")
-}
-
-fn random_seed() -> Result<Zeroizing<[u8; 32]>, KeysError> {
-    let mut seed = Zeroizing::new([0; 32]);
-    getrandom::fill(seed.as_mut_slice()).map_err(|error| KeysError::NoRandomness(error.to_string()))?;
-    Ok(seed)
 }
 
 /// The agent's configuration: what its `config show` prints.

@@ -1,0 +1,141 @@
+//! Documents whose members come and go: codelists, cohorts, rollouts, holds.
+
+use std::collections::BTreeSet;
+
+use lockgate_signing::code::CodesBySystem;
+use lockgate_signing::codelist::Codelist;
+use lockgate_signing::cohort::{Audience, Cohort};
+use lockgate_signing::holds::Holds;
+use lockgate_signing::ids::{Name, SiteId};
+use lockgate_signing::rollout::{Rollout, RolloutStep};
+use lockgate_signing::target::TargetKind;
+
+use super::{Section, some_of};
+use crate::catalogue::{Catalogue, CatalogueError};
+
+pub(super) fn of_codelist(before: Option<&Codelist>, after: &Codelist) -> Section {
+    let mut lines = codes_lines(before.map(|before| &before.codes), &after.codes);
+    if before.is_some_and(|before| before.title != after.title) {
+        lines.push(format!("title: now “{}”", after.title));
+    }
+    if lines.is_empty() {
+        lines.push("the codes stay as they are".to_owned());
+    }
+    let title = match before {
+        Some(before) => {
+            format!("Codelist {}: version {} follows {}", after.id, after.version, before.version)
+        }
+        None => format!("New codelist {} {}: {}", after.id, after.version, after.title),
+    };
+    Section { title, lines }
+}
+
+/// Which codes came and which went, by system.
+pub(super) fn codes_lines(before: Option<&CodesBySystem>, after: &CodesBySystem) -> Vec<String> {
+    let codes = |all: Option<&CodesBySystem>, system| -> BTreeSet<String> {
+        all.and_then(|all| all.get(system)).into_iter().flatten().cloned().collect()
+    };
+    let systems: BTreeSet<_> = before.into_iter().flat_map(|all| all.keys()).chain(after.keys()).collect();
+    let mut lines = Vec::new();
+    for system in systems {
+        let (old, new) = (codes(before, system), codes(Some(after), system));
+        lines.extend(came_and_went(&format!("{system} codes"), &old, &new));
+    }
+    lines
+}
+
+/// One line for what came and one for what went.
+pub(super) fn came_and_went(what: &str, old: &BTreeSet<String>, new: &BTreeSet<String>) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (verb, set) in [("came", new.difference(old)), ("went", old.difference(new))] {
+        let names: Vec<_> = set.cloned().collect();
+        if !names.is_empty() {
+            lines.push(format!("{} {what} {verb}: {}", names.len(), some_of(&names)));
+        }
+    }
+    lines
+}
+
+pub(super) fn of_cohort(before: Option<&Cohort>, after: &Cohort) -> Section {
+    let sites = |cohort: Option<&Cohort>| -> BTreeSet<String> {
+        cohort.into_iter().flat_map(|cohort| &cohort.sites).map(SiteId::to_string).collect()
+    };
+    let mut lines = came_and_went("sites", &sites(before), &sites(Some(after)));
+    lines.push(format!("{} sites in all", after.sites.len()));
+    let title = match before {
+        Some(before) => format!("Cohort {}: version {} follows {}", after.id, after.version, before.version),
+        None => format!("New cohort {} {}: {}", after.id, after.version, after.title),
+    };
+    Section { title, lines }
+}
+
+pub(super) fn of_rollout(
+    before: Option<&Rollout>,
+    after: &Rollout,
+    catalogue: &Catalogue<'_>,
+) -> Result<Section, CatalogueError> {
+    let mut lines = Vec::new();
+    let old = before.map(|before| before.steps.as_slice()).unwrap_or_default();
+    for step in &after.steps {
+        let standing = if old.contains(step) { "still offered" } else { "now offered" };
+        lines.push(format!("{standing}: {}", step_in_words(step, catalogue)?));
+    }
+    for step in old.iter().filter(|step| !after.steps.contains(step)) {
+        lines.push(format!("no longer: {}", step_in_words(step, catalogue)?));
+    }
+    if after.steps.is_empty() {
+        lines.push("offered to nobody any more; sites that run it go on until its last day".to_owned());
+    }
+    Ok(Section { title: format!("Rollout of {}, version {}", after.id, after.version), lines })
+}
+
+fn step_in_words(step: &RolloutStep, catalogue: &Catalogue<'_>) -> Result<String, CatalogueError> {
+    let mut words = format!("{} to {}", step.module_version, audience_in_words(&step.to, catalogue)?);
+    if let Some(day) = step.not_before {
+        words.push_str(&format!(", from {day}"));
+    }
+    if let Some(day) = step.not_after {
+        words.push_str(&format!(", until {day}"));
+    }
+    Ok(words)
+}
+
+fn audience_in_words(to: &Audience, catalogue: &Catalogue<'_>) -> Result<String, CatalogueError> {
+    if let Audience::All = to {
+        return Ok("all sites".to_owned());
+    }
+    let names: Vec<_> = to.cohorts().map(|name| with_size(name, catalogue)).collect::<Result<_, _>>()?;
+    Ok(names.join(", "))
+}
+
+fn with_size(cohort: &Name, catalogue: &Catalogue<'_>) -> Result<String, CatalogueError> {
+    let newest = catalogue.newest(TargetKind::Cohort, cohort);
+    let newest = newest.map(|path| catalogue.decode::<Cohort>(&path)).transpose()?.flatten();
+    Ok(match newest {
+        Some(cohort) if cohort.sites.len() == 1 => format!("cohort {} (1 site)", cohort.id),
+        Some(cohort) => format!("cohort {} ({} sites)", cohort.id, cohort.sites.len()),
+        None => format!("cohort {cohort}"),
+    })
+}
+
+pub(super) fn of_holds(before: Option<&Holds>, after: &Holds) -> Section {
+    let mut lines = Vec::new();
+    let old = before.map(|before| before.holds.as_slice()).unwrap_or_default();
+    for hold in &after.holds {
+        let standing = if old.contains(hold) { "still held" } else { "now held" };
+        lines.push(format!("{standing}, since {}: {}: {}", hold.since, hold.what(), hold.reason));
+    }
+    for hold in old.iter().filter(|hold| !after.holds.contains(hold)) {
+        lines.push(format!("no longer held: {}", hold.what()));
+    }
+    let old = before.map(|before| before.revoked.as_slice()).unwrap_or_default();
+    for revoked in &after.revoked {
+        let standing = if old.contains(revoked) { "revoked" } else { "now revoked for ever" };
+        let (module, version) = (&revoked.module, &revoked.module_version);
+        lines.push(format!("{standing}, since {}: {module} {version}: {}", revoked.since, revoked.reason));
+    }
+    if lines.is_empty() {
+        lines.push("nothing is held or revoked".to_owned());
+    }
+    Section { title: format!("Holds and revocations, version {}", after.version), lines }
+}
