@@ -107,7 +107,13 @@ impl Client {
             self.floor.pass(&self.set);
             return Ok(Refreshed::Unchanged);
         }
-        let refreshed = self.walk_roles(now).await;
+        let refreshed = self.walk_roles(now).await.map_err(|failure| match failure {
+            // A site that cannot ask knows all the same that its clock is wrong.
+            Failure::Tuf(sigstore_tuf::Error::Transport { .. }) => {
+                self.floor.admits_clock(now).err().unwrap_or(failure)
+            }
+            _ => failure,
+        });
         refreshed.map_err(|failure| failure.of(&self.source, now))?;
         Ok(Refreshed::Walked)
     }
@@ -124,7 +130,7 @@ impl Client {
     async fn is_unchanged(&self, now: Timestamp) -> bool {
         let Some(trusted) = self.documents.role("timestamp") else { return false };
         let names_root = self.set.timestamp().and_then(root_version) == Some(self.set.root().version);
-        if !names_root || !self.is_whole(now) {
+        if !names_root || !self.is_whole(now) || self.floor.admits_clock(now).is_err() {
             return false;
         }
         let served = self.fetcher.fetch_metadata("timestamp.json", self.limits.timestamp_bytes_max).await;
@@ -165,6 +171,9 @@ impl Client {
         // Rollback of the root: roots that this site has walked already must be there again.
         self.floor.admits_root(self.set.root().version)?;
         self.floor.enter(self.set.root());
+        // Ours: a clock that is certainly wrong decides nothing that follows. Only after the root: a new one may take back
+        // the time that somebody signed with a stolen key.
+        self.floor.admits_clock(now)?;
         // 5.4 to 5.6
         self.refresh_timestamp(now).await?;
         self.refresh_snapshot(now).await?;

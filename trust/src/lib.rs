@@ -191,9 +191,7 @@ impl Trust {
         fetch: impl FnOnce(&Registry) -> Result<T, E>,
     ) -> Result<(Registry, T), E> {
         let Loaded { known, floor, mut notices } = self.store.load(&self.pinned_root)?;
-        // 1. A clock that is certainly wrong decides nothing, not even what has expired.
-        floor.admits_clock(now).map_err(|failure| failure.of(&self.source, now))?;
-        // 2. What this site knew, verified again; what does not verify is fetched again, above the same floor.
+        // 1. What this site knew, verified again; what does not verify is fetched again, above the same floor.
         let mut client = match self.client(self.fetcher.clone(), known.documents.clone(), floor.clone()) {
             Err(TrustError::LastKnown { why }) => {
                 notices.push(Notice::Rebuilt { why });
@@ -201,7 +199,7 @@ impl Trust {
             }
             client => client?,
         };
-        // 3. The specification's workflow, and the lists of all delegated roles.
+        // 2. The specification's workflow, and the lists of all delegated roles.
         failpoint("trust.before-fetch");
         let refreshed = self.runtime.block_on(async {
             client.refresh(now).await?;
@@ -214,16 +212,16 @@ impl Trust {
                 .map_err(TrustError::from)?;
             return Err(error.into());
         }
-        // 4. Whether the clock can be believed.
+        // 3. Whether the clock can be believed.
         match client.judge_clock(now) {
             ClockJudged::Forward => {}
             ClockJudged::WasWrong { stood_at } => notices.push(Notice::ClockWasWrong { stood_at, now }),
             ClockJudged::Unsettled { stood_at } => notices.push(Notice::ClockWentBack { stood_at, now }),
         }
-        // 5. Every path in our folders, or none.
+        // 4. Every path in our folders, or none.
         let (documents, floor) = (client.documents().clone(), client.floor().clone());
         let registry = self.registry(client, now)?.noticing(notices);
-        // 6. Everything that the caller needs of it.
+        // 5. Everything that the caller needs of it.
         let fetched = match fetch(&registry) {
             Ok(fetched) => fetched,
             Err(error) => {

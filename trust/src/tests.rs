@@ -371,9 +371,22 @@ fn a_clock_before_what_was_signed_is_wrong() {
     fixture.publish(1, &[]);
     let early = at("2026-10-29T00:00:00Z");
     assert!(matches!(fixture.trust().refresh(early), Err(TrustError::ClockBehind { .. })));
-    // Also without asking, and it keeps nothing from going on when it is set right.
-    assert!(matches!(fixture.trust().refresh(early), Err(TrustError::ClockBehind { .. })));
+    // Also where nobody can be asked, and it keeps nothing from going on when it is set right.
+    let nobody = fixture.trust_in(&"http://127.0.0.1:1/".parse().unwrap()).unwrap();
+    assert!(matches!(nobody.refresh(early), Err(TrustError::ClockBehind { .. })));
     assert_eq!(fixture.trust().refresh(today()).unwrap().signed_at(), Some(at("2026-10-31T00:00:00Z")));
+}
+
+#[test]
+fn a_time_that_a_stolen_key_signed_goes_with_the_key() {
+    let mut fixture = Fixture::new();
+    fixture.timestamp_says = serde_json::json!({ "root_version": 1, "signed_at": "2026-11-30T00:00:00Z" });
+    fixture.publish(1, &[]);
+    assert!(matches!(fixture.trust().refresh(today()), Err(TrustError::ClockBehind { .. })));
+    fixture.rotate(2);
+    fixture.timestamp_says = serde_json::json!({ "root_version": 2, "signed_at": "2026-10-31T00:00:00Z" });
+    fixture.publish(1, &[]);
+    fixture.trust().refresh(today()).unwrap();
 }
 
 #[test]
