@@ -27,6 +27,9 @@ pub(crate) const LARGE: Practice =
     Practice { name: "large", patients: 125_000, months: 4, events_per_patient_month: 10.0 };
 /// Ten times as many: the same people over forty months.
 pub(crate) const TEN_TIMES: Practice = Practice { name: "ten-times", months: 40, ..LARGE };
+/// As many people as the largest practice has, and hardly an entry.
+pub(crate) const LARGEST: Practice =
+    Practice { name: "largest", patients: 125_000, months: 1, events_per_patient_month: 0.1 };
 /// The size of most practices: 280,000 rows in four months.
 pub(crate) const TYPICAL: Practice =
     Practice { name: "typical", patients: 10_400, months: 4, events_per_patient_month: 6.45 };

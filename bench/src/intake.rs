@@ -157,6 +157,7 @@ impl Sender {
             codes: Vec::new(),
             encryption: None,
             supersedes: None,
+            directions: Vec::new(),
         })
     }
 }

@@ -1,12 +1,13 @@
 //! The bars of `cargo xtask bench`: every row is a ratio to a peer, or a figure, measured in one run on this machine.
 //!
 //! Both sides of a ratio take turns and the median of each counts, so that what else the machine does meets both. What each
-//! row compares is said where it is measured: [`module`], [`extract`], [`size`], [`intake`], [`program`].
+//! row compares is said where it is measured: [`module`], [`extract`], [`size`], [`intake`], [`objections`], [`program`].
 
 mod data;
 mod extract;
 mod intake;
 mod module;
+mod objections;
 mod process;
 mod program;
 mod report;
@@ -79,6 +80,7 @@ fn bench(only: &[String], json: Option<PathBuf>) -> anyhow::Result<()> {
             "extract-peak-memory" => extract::peak_memory(&data),
             "bundle-over-parquet" => size::over_parquet(&data),
             "linker-over-sha256sum" => intake::over_sha256sum(),
+            "objection-register" => objections::register(&data),
             "first-run" => program::first_run(&data),
             "agent-binary" => program::binary_size(&data),
             _ => program::idle_memory(&data),

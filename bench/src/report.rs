@@ -32,6 +32,7 @@ pub(crate) const BARS: &[Bar] = &[
     lower("extract-peak-memory", "MiB", 128.0, 64.0),
     lower("bundle-over-parquet", "ratio", 0.9, 0.65),
     higher("linker-over-sha256sum", "ratio", 0.4, 0.8),
+    lower("objection-register", "s", 1.0, 0.5),
     lower("first-run", "s", 5.0, 2.0),
     lower("agent-binary", "MB", 30.0, 20.0),
     lower("agent-idle-memory", "MB", 40.0, 20.0),

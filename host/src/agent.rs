@@ -285,6 +285,7 @@ impl Common {
             mapping: Arc::clone(&self.mapping),
             policy: Arc::clone(&self.policy),
             sensitive: Arc::clone(&self.sensitive),
+            directions: Vec::new(),
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Check: what a module wrote against what its manifest declares, before anything else touches it.
 //!
-//! Names, types, number of columns and rows, code systems, categories, ranges, decimals, and the smallest cell of an
-//! aggregate. There is no lenient case: rows that do not fit end the run.
+//! Names, types, number of columns and rows, code systems, categories, ranges, decimals. There is no lenient case: rows that do
+//! not fit end the run. Rows of an aggregate are counted (see `disclosure.rs`) and go no further themselves.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use lockgate_signing::block::{Bitmap, Column, Values};
 use lockgate_signing::manifest::{Manifest, OutputType};
 
 use crate::crossing::day;
+use crate::disclosure::Table;
 use crate::guest::{BATCH_ROWS, Emitted, EmittedColumn, Inputs};
 
 /// How rows break their manifest. Names outputs and columns, never values.
@@ -72,15 +73,22 @@ pub(crate) enum Breach {
     /// A number out of range or not finite.
     #[error("a number outside of the declared range")]
     Number,
+    /// More patients and cells than the host counts.
+    #[error("more than {0} pairs of a patient and a cell")]
+    Members(usize),
+    /// A table with totals that do not add up.
+    #[error("a patient in two cells of a table with totals")]
+    TwoCells,
     /// A category out of range.
     #[error("a category that is not declared")]
     Category,
 }
 
-/// Rows that are what the manifest says, rounded to their decimals and with small cells suppressed.
+/// Rows that are what the manifest says, rounded to their decimals.
 pub(crate) struct Checked {
     pub(crate) columns: Vec<Column>,
     pub(crate) rows: usize,
+    /// Cells of an aggregate that are not among them.
     pub(crate) suppressed: u64,
 }
 
@@ -90,22 +98,26 @@ pub(crate) struct Checker {
     patients: u32,
     last_day: i32,
     rows_left: u64,
+    /// By output: the table that it fills, if it is an aggregate.
+    tables: Vec<Option<Table>>,
 }
 
 impl Checker {
     /// A checker for a run with this many patients, over a window that ends on `last_day`.
     pub(crate) fn new(manifest: Arc<Manifest>, patients: u32, last_day: i32) -> Self {
         let rows_left = manifest.limits.output_rows;
-        Self { manifest, patients, last_day, rows_left }
+        let tables = manifest.outputs.values().map(Table::of).collect();
+        Self { manifest, patients, last_day, rows_left, tables }
     }
 
-    /// Checks rows of an output (its position in the manifest).
+    /// Checks rows of an output (its position in the manifest); `None`: they are counted, and what is released of them comes
+    /// at the end of the run.
     pub(crate) fn check(
         &mut self,
         output: usize,
         emitted: Emitted,
         inputs: &Inputs,
-    ) -> Result<Checked, CheckError> {
+    ) -> Result<Option<Checked>, CheckError> {
         let manifest = Arc::clone(&self.manifest);
         let Some((name, declared)) = manifest.outputs.iter().nth(output) else {
             return Err(CheckError { output: String::new(), column: None, why: Breach::Type });
@@ -131,13 +143,25 @@ impl Checker {
                 why,
             })?);
         }
-        let mut suppressed = 0;
-        if let Some(aggregate) = &declared.aggregate
-            && let Some(at) = declared.columns.iter().position(|column| column.name == aggregate.count)
-        {
-            suppressed = suppress(&mut columns[at], rows as usize, aggregate.smallest_cell);
+        let rows = rows as usize;
+        match &mut self.tables[output] {
+            Some(table) => table.take(&columns, rows).map(|()| None).map_err(wrong),
+            None => Ok(Some(Checked { columns, rows, suppressed: 0 })),
         }
-        Ok(Checked { columns, rows: rows as usize, suppressed })
+    }
+
+    /// What may be released of the tables that the module filled: the output's position in the manifest, and its rows.
+    pub(crate) fn release(&mut self) -> Result<Vec<(usize, Checked)>, CheckError> {
+        let manifest = Arc::clone(&self.manifest);
+        let mut released = Vec::new();
+        for (position, (name, output)) in manifest.outputs.iter().enumerate() {
+            let Some(table) = self.tables[position].take() else { continue };
+            let wrong = |why| CheckError { output: name.to_string(), column: None, why };
+            let table = table.release().map_err(wrong)?;
+            let (rows, suppressed) = (table.counts.len(), table.suppressed);
+            released.push((position, Checked { columns: table.into_columns(output), rows, suppressed }));
+        }
+        Ok(released)
     }
 
     fn check_column(
@@ -235,22 +259,6 @@ fn clear(values: &mut Values, missing: &Bitmap) {
         Values::Numbers(values) => zero(values, missing),
         Values::Categories(values) => zero(values, missing),
     }
-}
-
-/// Hides counts below the smallest cell; returns how many.
-fn suppress(column: &mut Column, rows: usize, smallest_cell: u32) -> u64 {
-    let Values::Numbers(counts) = &mut column.values else { return 0 };
-    let mut missing = column.missing.take().unwrap_or_else(|| Bitmap::none(rows));
-    let mut suppressed = 0;
-    for (row, count) in counts.iter_mut().enumerate() {
-        if !missing.contains(row) && *count < f64::from(smallest_cell) {
-            missing.set(row);
-            *count = 0.0;
-            suppressed += 1;
-        }
-    }
-    column.missing = (missing.count() > 0).then_some(missing);
-    suppressed
 }
 
 fn is_first_of_month(day: i32) -> bool {

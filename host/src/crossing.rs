@@ -10,14 +10,14 @@ use lockgate_signing::manifest::{Input, Manifest};
 use lockgate_signing::mapping::Mapping;
 use rusqlite::types::ValueRef;
 
-use crate::dictionary::{Dictionary, Standing};
+use crate::dictionary::{Dictionary, DissentType, Standing};
 use crate::identity::{Lookup, Patients};
 use crate::order::{
     Cells, Chunk, Collected, Collector, MISSING_CATEGORY, MISSING_CODE, MISSING_DATE, OrderError,
 };
 use crate::source::{
-    CategoryReader, CellError, CodeReader, DateReader, Place, Select, Snapshot, SourceError, Window, number,
-    text,
+    CategoryReader, CellError, CodeReader, DateReader, FlagReader, Place, Select, Snapshot, SourceError,
+    Window, number, text,
 };
 
 /// An input cannot be read.
@@ -50,6 +50,10 @@ pub(crate) struct RowCounts {
     without_patient: u64,
     sensitive: u64,
     malformed: u64,
+    deleted: u64,
+    confidential: u64,
+    /// Not rows: optional codes that were left out of rows that crossed, or of rows that were dropped after them.
+    values_malformed: u64,
 }
 
 impl RowCounts {
@@ -60,17 +64,30 @@ impl RowCounts {
         counts.rows_without_patient += self.without_patient;
         counts.rows_sensitive += self.sensitive;
         counts.rows_malformed += self.malformed;
+        counts.rows_deleted += self.deleted;
+        counts.rows_confidential += self.confidential;
+        counts.values_malformed += self.values_malformed;
     }
 }
 
 /// How one column is read.
 enum Reader<'a> {
     Patient,
-    Code { reader: CodeReader<'a>, filter: u64 },
-    Date { reader: DateReader<'a>, month: bool },
-    Number { missing: &'a [String] },
+    Code {
+        reader: CodeReader<'a>,
+        filter: u64,
+    },
+    Date {
+        reader: DateReader<'a>,
+        month: bool,
+    },
+    Number {
+        missing: &'a [String],
+    },
     Category(CategoryReader<'a>),
     Episode,
+    /// Deleted or confidential: looked at before the columns.
+    Mark(FlagReader<'a>),
     Absent,
 }
 
@@ -120,6 +137,7 @@ impl Crossing<'_> {
         };
         let patient_at = own("patient", true);
         own("code", true);
+        let marks = [own("deleted", true), own("confidential", true)];
         let window_at = window.as_ref().map(|window| {
             names.iter().position(|name| *name == window.column).unwrap_or_else(|| {
                 names.push(window.column);
@@ -133,7 +151,11 @@ impl Crossing<'_> {
         let mut used = Vec::new();
         let mut failed = None;
         let mut reading = Reading { dictionary, last: LastPatient::default(), counts: RowCounts::default() };
-        let plan = RowPlan { table, plans: &plans, patient_at, window_at, days };
+        let marks = marks.map(|at| match &plans[at?].reader {
+            Reader::Mark(reader) => Some((*reader, plans[at?].at)),
+            _ => None,
+        });
+        let plan = RowPlan { table, plans: &plans, patient_at, window_at, marks, days };
         snapshot.read(&select, |row_number, row| {
             if row_number.is_multiple_of(PROGRESS_ROWS) && !progress(PROGRESS_ROWS) {
                 return Err(SourceError::Cancelled);
@@ -196,8 +218,9 @@ impl Crossing<'_> {
                 ColumnType::Number => Reader::Number { missing: &column.missing },
                 ColumnType::Category(categories) => Reader::Category(CategoryReader::of(column, categories)),
                 ColumnType::Episode => Reader::Episode,
-                // Host-only columns are in no table that a module may read.
-                ColumnType::Text | ColumnType::Flag => Reader::Absent,
+                ColumnType::Flag => Reader::Mark(FlagReader::of(column)),
+                // In no table that a module may read.
+                ColumnType::Text => Reader::Absent,
             };
             ColumnPlan { name, reader, at, required }
         };
@@ -217,12 +240,22 @@ impl Crossing<'_> {
         let at = |name| place.column(name);
         let get = |place: usize| row.get_ref(place).map_err(|_| CellError::Missing);
         // 1. The window first: rows outside of it are not even counted.
+        let mut marked = [false; 2];
+        for (marked, mark) in marked.iter_mut().zip(&plan.marks) {
+            if let Some((reader, place)) = mark {
+                *marked =
+                    get(*place).and_then(|value| reader.flag(value)).map_err(at("deleted, confidential"))?;
+            }
+        }
+        let is_marked = marked != [false; 2];
         let mut window_day = 0;
         if let (Some((first, last)), Some(column)) = (plan.days, plan.window_at) {
             let column = &plan.plans[column];
             if let Reader::Date { reader, .. } = &column.reader {
-                match get(column.at).and_then(|value| reader.day(value)).map_err(at(column.name))? {
-                    Some(day) if (first..=last).contains(&day) => window_day = day,
+                match get(column.at).and_then(|value| reader.day(value)) {
+                    Ok(Some(day)) if (first..=last).contains(&day) => window_day = day,
+                    // Of a row that does not cross, the date may be anything.
+                    Err(error) if !is_marked => return Err(at(column.name)(error)),
                     _ => return Ok(Outcome::Dropped),
                 }
             }
@@ -249,12 +282,18 @@ impl Crossing<'_> {
                 }
             }
         }
+        if is_marked {
+            let [deleted, _] = marked;
+            counts.deleted += u64::from(deleted);
+            counts.confidential += u64::from(!deleted);
+            return Ok(Outcome::Dropped);
+        }
         // 3. The columns. What a row that is dropped half-way left in the chunk, the caller takes back.
         let mut columns = chunk.columns.iter_mut();
         for (position, column) in plan.plans.iter().enumerate() {
             let wrong = at(column.name);
             let cell = match &column.reader {
-                Reader::Absent => None,
+                Reader::Absent | Reader::Mark(_) => None,
                 // Read in the first step.
                 Reader::Date { month: false, .. }
                     if plan.days.is_some() && plan.window_at == Some(position) =>
@@ -282,9 +321,15 @@ impl Crossing<'_> {
                         None => None,
                         Some(number) => {
                             let code = dictionary.code(number);
+                            if code.dissent.is_some() && column.name == "code" {
+                                self.check_evidence(plan.table, row_number, handle, code.dissent)?;
+                            }
                             match code.standing {
                                 // An odd unit or area says nothing about the patient that its absence would not.
-                                Standing::Malformed if !column.required => None,
+                                Standing::Malformed if !column.required => {
+                                    counts.values_malformed += 1;
+                                    None
+                                }
                                 Standing::Malformed => {
                                     counts.malformed += 1;
                                     return Ok(Outcome::Dropped);
@@ -315,6 +360,30 @@ impl Crossing<'_> {
     }
 }
 
+impl Crossing<'_> {
+    /// The tripwire: a dissent in a clinical row whose patient has none in the objection evidence. The mapping reads them from two
+    /// places, so one of them is wrong, and an objector may be about to be seen. The run stops: a count would be read when the
+    /// rows have left.
+    fn check_evidence(
+        &self,
+        table: &CanonicalTable,
+        row: u64,
+        handle: u32,
+        dissent: Option<DissentType>,
+    ) -> Result<(), SourceError> {
+        let seen = self.patients.dissents_seen(handle);
+        let is_seen = match dissent {
+            Some(DissentType::Type1) => seen.type_1,
+            Some(DissentType::Type2) => seen.type_2,
+            None => true,
+        };
+        if is_seen {
+            return Ok(());
+        }
+        Err(SourceError::EvidenceMissed { mapping: self.mapping.id.to_string(), table: table.name, row })
+    }
+}
+
 /// Rows between two reports of progress.
 const PROGRESS_ROWS: u64 = 65_536;
 
@@ -323,6 +392,8 @@ struct RowPlan<'a> {
     plans: &'a [ColumnPlan<'a>],
     patient_at: Option<usize>,
     window_at: Option<usize>,
+    /// Deleted and confidential: how the mark is read, and where it is.
+    marks: [Option<(FlagReader<'a>, usize)>; 2],
     days: Option<(i32, i32)>,
 }
 

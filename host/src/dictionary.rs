@@ -8,7 +8,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use lockgate_signing::code::{CodeShape, CodesBySystem, normalise_code};
 use lockgate_signing::ids::Name;
 use lockgate_signing::mapping::Mapping;
-use lockgate_signing::policy::SensitiveCodes;
+use lockgate_signing::policy::{ObjectionPolicy, ObjectionRule, SensitiveCodes};
 
 use crate::decimal::decimal;
 use crate::source::CellError;
@@ -36,6 +36,15 @@ pub(crate) struct Code {
     /// One bit a codelist of the manifest, in their order.
     pub(crate) codelists: u64,
     pub(crate) standing: Standing,
+    /// Whether the objection policy has it as a dissent.
+    pub(crate) dissent: Option<DissentType>,
+}
+
+/// Which objection a code makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DissentType {
+    Type1,
+    Type2,
 }
 
 /// All codes seen so far.
@@ -51,6 +60,7 @@ pub(crate) struct Dictionary {
     normal: HashTable<u32>,
     hasher: DefaultHashBuilder,
     sensitive: HashSet<(String, String)>,
+    dissents: HashMap<(String, String), DissentType>,
     codelists: Vec<HashSet<(String, String)>>,
 }
 
@@ -72,11 +82,24 @@ impl Dictionary {
     /// An empty dictionary with the systems that a mapping may name.
     pub(crate) fn new(
         mapping: &Mapping,
-        sensitive: &SensitiveCodes,
+        sensitive: Option<&SensitiveCodes>,
+        policy: &ObjectionPolicy,
         codelists: &BTreeMap<Name, CodesBySystem>,
     ) -> Self {
+        let of_type = |rule: &ObjectionRule, kind: DissentType| {
+            let codes = rule.dissent.iter().map(|code| (code.system.clone(), vec![code.code.clone()]));
+            let each = codes.flat_map(|(system, codes)| normal_set(mapping, &[(system, codes)].into()));
+            each.map(|code| (code, kind)).collect::<Vec<_>>()
+        };
+        let type_1 = of_type(&policy.type_1, DissentType::Type1);
+        let type_2 = of_type(&policy.type_2, DissentType::Type2);
         Self {
-            sensitive: sensitive.group.values().flat_map(|codes| normal_set(mapping, codes)).collect(),
+            dissents: type_1.into_iter().chain(type_2).collect(),
+            sensitive: sensitive
+                .iter()
+                .flat_map(|list| list.group.values())
+                .flat_map(|codes| normal_set(mapping, codes))
+                .collect(),
             codelists: codelists.values().map(|codes| normal_set(mapping, codes)).collect(),
             ..Self::bare()
         }
@@ -85,7 +108,13 @@ impl Dictionary {
     /// A dictionary without lists, for objection evidence.
     pub(crate) fn bare() -> Self {
         // Every malformed code is this one, so that free text in a code column is not kept.
-        let malformed = Code { system: 0, text: Box::default(), codelists: 0, standing: Standing::Malformed };
+        let malformed = Code {
+            system: 0,
+            text: Box::default(),
+            codelists: 0,
+            standing: Standing::Malformed,
+            dissent: None,
+        };
         Self {
             systems: Vec::new(),
             shapes: Vec::new(),
@@ -95,6 +124,7 @@ impl Dictionary {
             normal: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             sensitive: HashSet::new(),
+            dissents: HashMap::new(),
             codelists: Vec::new(),
         }
     }
@@ -180,12 +210,13 @@ impl Dictionary {
         }
         let key = (self.systems[usize::from(system)].clone(), text);
         let standing = if self.sensitive.contains(&key) { Standing::Sensitive } else { Standing::Plain };
+        let dissent = self.dissents.get(&key).copied();
         let codelists = self.codelists.iter().enumerate();
         let codelists = codelists
             .filter(|(_, list)| list.contains(&key))
             .fold(0, |bits, (position, _)| bits | 1 << position);
         let number = codes.len() as u32;
-        codes.push(Code { system, text: key.1.into_boxed_str(), codelists, standing });
+        codes.push(Code { system, text: key.1.into_boxed_str(), codelists, standing, dissent });
         normal.insert_unique(hash, number, |&number| {
             let code = &codes[number as usize];
             hash_of(code.system, &code.text)

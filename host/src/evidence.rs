@@ -6,7 +6,7 @@ use lockgate_signing::mapping::Mapping;
 use lockgate_signing::policy::ObjectionPolicy;
 
 use crate::dictionary::{Dictionary, MALFORMED};
-use crate::objections::{EvidenceBook, ObjectionRegister};
+use crate::objections::{EntryDate, EvidenceBook, ObjectionRegister};
 use crate::run::RunError;
 use crate::source::{
     CellError, CodeReader, DateReader, FlagReader, Place, Select, Snapshot, SourceError, text,
@@ -71,11 +71,12 @@ pub(crate) fn read(
             .map_err(at("patient"))?;
         let deleted = get(deleted_at).and_then(|value| deleted_flag.flag(value)).map_err(at("deleted"))?;
         let date = match &dates {
-            None => None,
-            // A date that cannot be read is no date, which counts against disclosure; another type is a wrong mapping.
+            None => EntryDate::None,
+            // A date that cannot be read counts against disclosure; another type is a wrong mapping.
             Some((reader, place)) => match get(*place).and_then(|value| reader.interval(value)) {
-                Ok(date) => date,
-                Err(CellError::Date) => None,
+                Ok(None) => EntryDate::None,
+                Ok(Some(date)) => EntryDate::Within(date),
+                Err(CellError::Date) => EntryDate::Unreadable,
                 Err(error) => return Err(at("effective")(error)),
             },
         };

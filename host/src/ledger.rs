@@ -68,6 +68,8 @@ pub enum Event {
         rows: u64,
         /// Bytes of all blocks.
         bytes: u64,
+        /// Dissents that the objection evidence held, to see whether they drop.
+        dissents: u64,
         /// Keyed digest of the content, to see whether a later extraction differs. Means nothing to anybody else.
         content: String,
     },
@@ -186,6 +188,15 @@ impl Ledger {
             }),
             _ => None,
         })
+    }
+
+    /// Dissents that the objection evidence held when the last bundle was made; none before the first.
+    pub fn dissents(&self) -> u64 {
+        let last = self.entries.iter().rev().find_map(|entry| match entry.event {
+            Event::Sealed { dissents, .. } => Some(dissents),
+            _ => None,
+        });
+        last.unwrap_or(0)
     }
 
     /// The last bundle of a module and period.

@@ -8,6 +8,7 @@ pub mod config;
 mod crossing;
 mod decimal;
 mod dictionary;
+mod disclosure;
 pub mod enrol;
 mod evidence;
 mod failpoint;

@@ -90,6 +90,7 @@ mod tests {
                 period: period.parse().unwrap(),
                 rows: 0,
                 bytes: 0,
+                dissents: 0,
                 content: String::new(),
             };
             ledger.append(jiff::Timestamp::UNIX_EPOCH, event).unwrap();

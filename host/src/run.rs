@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use jiff::civil::Date;
-use lockgate_signing::bundle::{BundleHeader, Counts, EvidenceCount, ModuleRef, TokenInfo, TokenScheme};
+use lockgate_signing::bundle::{BundleHeader, Counts, EvidenceCounts, ModuleRef, TokenInfo, TokenScheme};
 use lockgate_signing::digest::Digest;
+use lockgate_signing::direction::{Direction, Override};
 use lockgate_signing::envelope::sign;
 use lockgate_signing::ids::{BundleId, Name, Period};
 use lockgate_signing::keys::SigningKey;
@@ -28,9 +29,9 @@ use crate::failpoint::failpoint;
 use crate::guest::{
     GuestEngine, GuestError, InputMessage, Inputs, NewCode, ReadInput, ReadyModule, RunState,
 };
-use crate::identity::{IdentityError, IdentityRules, Patients, TokenKey};
+use crate::identity::{IdentityError, IdentityRules, Lookup, Patients, TokenKey};
 use crate::ledger::{Event, Ledger, LedgerError};
-use crate::objections::NoEvidence;
+use crate::objections::EvidenceError;
 use crate::outbox::{Outbox, OutboxError};
 use crate::plan::{self, PlanStep};
 use crate::progress::{Progress, ProgressBar};
@@ -68,12 +69,20 @@ pub enum RunError {
     /// A module for another kind of site, or a mapping.
     #[error("{0} is for another kind of site than this one")]
     OtherSites(String),
+    /// A direction that overrides nothing here; whoever chose it has made a mistake.
+    #[error("direction `{direction}` is not for module `{module}` today; nothing was extracted")]
+    Direction {
+        /// The direction.
+        direction: Name,
+        /// The module.
+        module: Name,
+    },
     /// The database.
     #[error(transparent)]
     Source(#[from] SourceError),
     /// The objection evidence.
     #[error(transparent)]
-    Evidence(#[from] NoEvidence),
+    Evidence(#[from] EvidenceError),
     /// The identity table.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -122,6 +131,8 @@ pub struct Signed {
     pub policy: Arc<Trusted<ObjectionPolicy>>,
     /// The sensitive codes.
     pub sensitive: Arc<Trusted<SensitiveCodes>>,
+    /// Directions for this module that the site has accepted and that stand today.
+    pub directions: Vec<Trusted<Direction>>,
 }
 
 /// What does not change between runs.
@@ -166,7 +177,7 @@ pub fn run(
     ledger: &mut Ledger,
 ) -> Result<Vec<MadeBundle>, RunError> {
     check_clock(ledger, now)?;
-    let run = Run::prepare(site, signed, now)?;
+    let run = Run::prepare(site, signed, now, ledger)?;
     let steps = plan::due(&run.manifest, ledger, now.today, run.earliest(ledger)?);
     let mut made = Vec::new();
     run.over(
@@ -189,7 +200,7 @@ pub fn preview(
     ledger: &Ledger,
     period: Option<Period>,
 ) -> Result<PreviewedBundle, RunError> {
-    let run = Run::prepare(site, signed, now)?;
+    let run = Run::prepare(site, signed, now, ledger)?;
     let period = period.unwrap_or(Period::of(now.today).previous());
     let mut shown = None;
     run.over(
@@ -214,7 +225,7 @@ struct Run<'a> {
     module: ReadyModule,
     snapshot: Option<Snapshot>,
     patients: Arc<Patients>,
-    evidence: Vec<EvidenceCount>,
+    evidence: EvidenceCounts,
 }
 
 /// What the module made of one period.
@@ -226,17 +237,18 @@ struct FinishedPeriod {
 }
 
 impl<'a> Run<'a> {
-    fn prepare(site: &'a Site<'a>, signed: &'a Signed, now: Now) -> Result<Self, RunError> {
+    fn prepare(site: &'a Site<'a>, signed: &'a Signed, now: Now, ledger: &Ledger) -> Result<Self, RunError> {
         let (mapping, policy) = (signed.mapping.value(), signed.policy.value());
         let manifest = Arc::new(signed.module.manifest().value().clone());
-        check_current(site.config, &manifest, mapping, policy, now.today)?;
+        check_current(site.config, &manifest, signed, now.today)?;
         // compile: the imports are checked to be a subset of our world
         let module = site.engine.ready(&signed.module)?;
         // snapshot: one consistent moment for everything that follows
         let snapshot = Snapshot::open(&site.config.database.path)?;
         failpoint("run.snapshot");
         // objections: decided before any clinical row is read
-        let register = evidence::read(&snapshot, mapping, policy, now.today)?;
+        let mut register = evidence::read(&snapshot, mapping, policy, now.today)?;
+        register.check_drop(policy, ledger.dissents())?;
         failpoint("run.objections");
         // identity: who objects gets no handle
         let rules = IdentityRules {
@@ -245,11 +257,13 @@ impl<'a> Run<'a> {
             key: site.tokens,
             purpose: manifest.purpose.as_str(),
             links: &manifest.tokens.link,
+            overrides_type_1: overrides(signed, Override::Type1),
         };
         let patients = Arc::new(Patients::read(&snapshot, mapping, &register, &rules)?);
+        register.check_known(policy, |local_id| patients.lookup(local_id) != Lookup::Unknown)?;
         failpoint("run.identity");
         check_windows(&snapshot, mapping, &manifest)?;
-        let evidence = register.evidence;
+        let evidence = register.counts;
         Ok(Self { site, signed, now, manifest, module, snapshot: Some(snapshot), patients, evidence })
     }
 
@@ -293,7 +307,9 @@ impl<'a> Run<'a> {
             let reader = InputReader {
                 manifest: &self.manifest,
                 mapping: self.signed.mapping.value(),
-                sensitive: self.signed.sensitive.value(),
+                sensitive: Some(self.signed.sensitive.value())
+                    .filter(|_| !overrides(self.signed, Override::Sensitive)),
+                policy: self.signed.policy.value(),
                 patients: &self.patients,
                 scratch: &self.site.config.state_dir,
                 cancelled: &cancelled,
@@ -347,6 +363,7 @@ impl<'a> Run<'a> {
             withheld_sensitive: people.withheld_sensitive,
             test_patients: people.test_patients,
             invalid_nhs_numbers: people.invalid_nhs_numbers,
+            let_in: people.let_in,
             evidence: self.evidence.clone(),
             ..Counts::default()
         }
@@ -378,13 +395,14 @@ impl<'a> Run<'a> {
             period,
             snapshot_at_s: self.now.at.as_second(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            fuel: made.fuel,
+            fuel: coarse(made.fuel),
             counts: made.counts.clone(),
             outputs: made.blocks.outputs.clone(),
             patients: made.blocks.patients.clone(),
             codes: made.blocks.codes.clone(),
             encryption: None,
             supersedes: ledger.latest(&self.manifest.id, period).map(|sealed| sealed.bundle),
+            directions: applied(self.signed),
         }
     }
 
@@ -429,6 +447,7 @@ fn sealed_event(id: BundleId, header: &BundleHeader, content: String) -> Event {
         period: header.period,
         rows: header.rows(),
         bytes: header.bytes(),
+        dissents: header.counts.evidence.dissents(),
         content,
     }
 }
@@ -472,14 +491,27 @@ fn check_clock(ledger: &Ledger, now: Now) -> Result<(), RunError> {
 /// No agent ran before this day.
 const CLOCK_EARLIEST: Date = jiff::civil::date(2025, 1, 1);
 
+/// Fuel as the header tells it. The exact number would be a message of 40 bits, to whoever sees headers; this one has 6.
+fn coarse(fuel: u64) -> u64 {
+    fuel.checked_next_power_of_two().unwrap_or(u64::MAX)
+}
+
+/// Whether a direction overrides something.
+fn overrides(signed: &Signed, what: Override) -> bool {
+    signed.directions.iter().any(|direction| direction.value().overrides.contains(&what))
+}
+
+/// The directions, as a header names them.
+fn applied(signed: &Signed) -> Vec<Digest> {
+    let mut digests: Vec<Digest> = signed.directions.iter().map(|direction| direction.digest()).collect();
+    digests.sort_unstable();
+    digests.dedup();
+    digests
+}
+
 /// What is signed is current, and meant for this kind of site.
-fn check_current(
-    config: &Config,
-    manifest: &Manifest,
-    mapping: &Mapping,
-    policy: &ObjectionPolicy,
-    today: Date,
-) -> Result<(), RunError> {
+fn check_current(config: &Config, manifest: &Manifest, signed: &Signed, today: Date) -> Result<(), RunError> {
+    let (mapping, policy) = (signed.mapping.value(), signed.policy.value());
     let valid = |what: String, until: Date| {
         if today > until { Err(RunError::Expired { what, until }) } else { Ok(()) }
     };
@@ -487,6 +519,12 @@ fn check_current(
     valid(format!("objection policy `{}` {}", policy.id, policy.version), policy.not_after)?;
     if manifest.sites != config.kind {
         return Err(RunError::OtherSites(format!("module `{}`", manifest.id)));
+    }
+    for direction in &signed.directions {
+        let direction = direction.value();
+        if direction.module != manifest.id || !direction.stands_on(today) {
+            return Err(RunError::Direction { direction: direction.id.clone(), module: manifest.id.clone() });
+        }
     }
     if mapping.sites != config.kind {
         return Err(RunError::OtherSites(format!("mapping `{}`", mapping.id)));
@@ -519,7 +557,9 @@ fn check_windows(snapshot: &Snapshot, mapping: &Mapping, manifest: &Manifest) ->
 struct InputReader<'a> {
     manifest: &'a Manifest,
     mapping: &'a Mapping,
-    sensitive: &'a SensitiveCodes,
+    /// `None`: a direction overrides it.
+    sensitive: Option<&'a SensitiveCodes>,
+    policy: &'a ObjectionPolicy,
     patients: &'a Patients,
     scratch: &'a std::path::Path,
     cancelled: &'a AtomicBool,
@@ -528,7 +568,8 @@ struct InputReader<'a> {
 
 impl InputReader<'_> {
     fn read_all(&self, snapshot: &Snapshot, steps: &[PlanStep], sender: &SyncSender<InputMessage>) {
-        let mut dictionary = Dictionary::new(self.mapping, self.sensitive, &self.manifest.codelists);
+        let mut dictionary =
+            Dictionary::new(self.mapping, self.sensitive, self.policy, &self.manifest.codelists);
         let mut sent = 0;
         for step in steps {
             for (name, input) in &self.manifest.inputs {

@@ -12,7 +12,7 @@ use lockgate_durable::FileError;
 use lockgate_signing::block::{Bitmap, Column, EncodeError, Encoder, ROWS_MAX, Values};
 use lockgate_signing::bundle::{BlockRef, ColumnInfo, ColumnKind, OutputInfo};
 use lockgate_signing::digest::Digest;
-use lockgate_signing::manifest::{Manifest, OutputType};
+use lockgate_signing::manifest::{self, Manifest, OutputType};
 
 use crate::check::Checked;
 use crate::guest::Inputs;
@@ -122,6 +122,19 @@ fn column_kind(declared: &OutputType) -> ColumnKind {
     }
 }
 
+/// The columns that leave: those that the module writes, or of an aggregate its dimensions and then the count.
+fn sent_columns(output: &manifest::Output) -> Vec<ColumnInfo> {
+    let written = output.columns.iter();
+    let sent = written.filter(|column| output.aggregate.is_none() || column.kind != OutputType::Patient);
+    let count = output.aggregate.iter().map(|aggregate| ColumnInfo {
+        name: aggregate.count.clone(),
+        kind: ColumnKind::Number { decimals: 0 },
+    });
+    sent.map(|column| ColumnInfo { name: column.name.clone(), kind: column_kind(&column.kind) })
+        .chain(count)
+        .collect()
+}
+
 impl Sealer {
     /// A sealer for one bundle.
     pub(crate) fn new(
@@ -133,14 +146,10 @@ impl Sealer {
             info: OutputInfo {
                 name: name.clone(),
                 aggregate: output.aggregate.is_some(),
-                columns: output
-                    .columns
-                    .iter()
-                    .map(|column| ColumnInfo { name: column.name.clone(), kind: column_kind(&column.kind) })
-                    .collect(),
+                columns: sent_columns(output),
                 blocks: Vec::new(),
             },
-            waiting: output.columns.iter().map(|column| empty(&column.kind)).collect(),
+            waiting: sent_columns(output).iter().map(|column| empty(&column.kind)).collect(),
             rows: 0,
         });
         Ok(Self {
@@ -232,13 +241,13 @@ impl Sealer {
     }
 }
 
-fn empty(declared: &OutputType) -> Column {
-    let values = match declared {
-        OutputType::Patient => Values::Patients(Vec::new()),
-        OutputType::Code { .. } => Values::Codes(Vec::new()),
-        OutputType::Date { .. } => Values::Dates(Vec::new()),
-        OutputType::Number { .. } => Values::Numbers(Vec::new()),
-        OutputType::Category { .. } => Values::Categories(Vec::new()),
+fn empty(kind: &ColumnKind) -> Column {
+    let values = match kind {
+        ColumnKind::Patient => Values::Patients(Vec::new()),
+        ColumnKind::Code => Values::Codes(Vec::new()),
+        ColumnKind::Date => Values::Dates(Vec::new()),
+        ColumnKind::Number { .. } => Values::Numbers(Vec::new()),
+        ColumnKind::Category { .. } => Values::Categories(Vec::new()),
     };
     Column { values, missing: None }
 }

@@ -133,6 +133,7 @@ pub fn bundle(row: &BundleRow, header: Option<&Verified<BundleHeader>>) -> Strin
         ("  withheld, sensitive", counts.withheld_sensitive),
         ("  test patients", counts.test_patients),
         ("  no NHS number", counts.invalid_nhs_numbers),
+        ("  let in by direction", counts.let_in),
     ] {
         line(name, count.to_string());
     }
@@ -142,12 +143,31 @@ pub fn bundle(row: &BundleRow, header: Option<&Verified<BundleHeader>>) -> Strin
         ("  without patient", counts.rows_without_patient),
         ("  sensitive", counts.rows_sensitive),
         ("  malformed", counts.rows_malformed),
-        ("  cells suppressed", counts.cells_suppressed),
+        ("  deleted", counts.rows_deleted),
+        ("  confidential", counts.rows_confidential),
     ] {
         line(name, count.to_string());
     }
-    for evidence in &counts.evidence {
-        line("objection evidence", format!("{} {}: {}", evidence.system, evidence.code, evidence.rows));
+    line("values malformed", counts.values_malformed.to_string());
+    line("cells suppressed", counts.cells_suppressed.to_string());
+    let evidence = &counts.evidence;
+    line("objection evidence", format!("{} rows", evidence.rows));
+    for (name, count) in [
+        ("  deleted", evidence.deleted),
+        ("  undated", evidence.undated),
+        ("  unreadable", evidence.unreadable),
+        ("  future-dated", evidence.future_dated),
+        ("  lapsed", evidence.lapsed),
+        ("  not honoured", evidence.not_honoured),
+        ("  ties", evidence.ties),
+        ("  unknown patients", evidence.unknown_patients),
+    ] {
+        line(name, count.to_string());
+    }
+    for count in &evidence.by_code {
+        let year = count.year.map_or_else(|| "no year".to_owned(), |year| year.to_string());
+        let code = format!("{} {}, {year}: {}", count.system, count.code, count.entries);
+        line(&format!("  {}", count.kind.name()), code);
     }
     for output in &header.outputs {
         let kind = if output.aggregate { "counts" } else { "rows" };
@@ -167,7 +187,6 @@ pub fn bundle_json(row: &BundleRow, header: Option<&Verified<BundleHeader>>) -> 
     let mut value = serde_json::json!({ "bundle": row });
     let Some(verified) = header else { return value };
     let header = verified.message();
-    let counts = &header.counts;
     let blocks = |blocks: &[BlockRef]| {
         let block = |block: &BlockRef| serde_json::json!({ "digest": block.digest, "bytes": block.bytes, "rows": block.rows });
         blocks.iter().map(block).collect::<Vec<_>>()
@@ -186,17 +205,7 @@ pub fn bundle_json(row: &BundleRow, header: Option<&Verified<BundleHeader>>) -> 
         },
         "agent-version": header.agent_version, "fuel": header.fuel, "supersedes": header.supersedes,
         "encrypted": header.encryption.is_some(),
-        "counts": {
-            "patients": counts.patients, "withheld-type-1": counts.withheld_type_1,
-            "flagged-type-2": counts.flagged_type_2, "withheld-sensitive": counts.withheld_sensitive,
-            "test-patients": counts.test_patients, "invalid-nhs-numbers": counts.invalid_nhs_numbers,
-            "rows-read": counts.rows_read, "rows-withheld": counts.rows_withheld,
-            "rows-without-patient": counts.rows_without_patient, "rows-sensitive": counts.rows_sensitive,
-            "rows-malformed": counts.rows_malformed, "cells-suppressed": counts.cells_suppressed,
-            "evidence": counts.evidence.iter().map(|evidence| serde_json::json!({
-                "system": evidence.system, "code": evidence.code, "rows": evidence.rows,
-            })).collect::<Vec<_>>(),
-        },
+        "counts": header.counts,
         "outputs": header.outputs.iter().map(|output| serde_json::json!({
             "name": output.name, "aggregate": output.aggregate, "rows": output.rows(),
             "columns": output.columns.iter().map(|column| serde_json::json!({

@@ -17,7 +17,7 @@ pub enum ColumnType {
     Category(&'static [&'static str]),
     /// Host only: text that never crosses.
     Text,
-    /// Host only: yes or no.
+    /// Host only: yes or no. In a clinical table, a row with a yes does not cross.
     Flag,
 }
 
@@ -111,6 +111,8 @@ pub const TABLES: &[CanonicalTable] = &[
             optional("value", Number),
             optional("unit", Code),
             required("kind", Category(KIND)),
+            optional("deleted", Flag),
+            optional("confidential", Flag),
         ],
         host_only: false,
         windows: &["recorded", "effective"],
@@ -124,6 +126,8 @@ pub const TABLES: &[CanonicalTable] = &[
             required("code", Code),
             optional("quantity", Number),
             optional("days", Number),
+            optional("deleted", Flag),
+            optional("confidential", Flag),
         ],
         host_only: false,
         windows: &["recorded", "issued"],
@@ -138,6 +142,8 @@ pub const TABLES: &[CanonicalTable] = &[
             required("method", Category(METHOD)),
             optional("specialty", Code),
             optional("provider", Code),
+            optional("deleted", Flag),
+            optional("confidential", Flag),
         ],
         host_only: false,
         windows: &["discharged", "admitted"],
@@ -151,6 +157,8 @@ pub const TABLES: &[CanonicalTable] = &[
             required("position", Number),
             required("code", Code),
             required("role", Category(ROLE)),
+            optional("deleted", Flag),
+            optional("confidential", Flag),
         ],
         host_only: false,
         windows: &["discharged"],

@@ -4,15 +4,15 @@ use zeroize::Zeroizing;
 
 use crate::block::{Bitmap, Column, Encoder, LinkTokens, PLAIN_BYTES_MAX, PatientTable, Values};
 use crate::bundle::{
-    BlockRef, BundleHeader, ColumnInfo, ColumnKind, Counts, EvidenceCount, ModuleRef, OutputInfo, TokenInfo,
-    TokenScheme,
+    BlockRef, BundleHeader, ColumnInfo, ColumnKind, Counts, EvidenceCount, EvidenceCounts, EvidenceKind,
+    ModuleRef, OutputInfo, TokenInfo, TokenScheme,
 };
 use crate::cbor::Writer;
 use crate::digest::Digest;
 use crate::enrolment::EnrolmentRequest;
 use crate::envelope::{Message, sign};
-use crate::ids::{BundleId, Name};
 use crate::evaluation::{EvaluationAnswer, EvaluationRequest};
+use crate::ids::{BundleId, Name};
 use crate::keys::SigningKey;
 use crate::receipt::Receipt;
 
@@ -107,11 +107,12 @@ pub(crate) fn sample_header() -> BundleHeader {
         fuel: 12_345,
         counts: Counts {
             patients: 2,
-            evidence: vec![EvidenceCount {
-                system: "snomed".to_owned(),
-                code: "827241000000103".to_owned(),
-                rows: 1,
-            }],
+            evidence: EvidenceCounts {
+                rows: 3,
+                undated: 1,
+                by_code: vec![evidence(None), evidence(Some(2014))],
+                ..EvidenceCounts::default()
+            },
             ..Counts::default()
         },
         outputs: vec![OutputInfo {
@@ -124,6 +125,17 @@ pub(crate) fn sample_header() -> BundleHeader {
         codes: vec![codes],
         encryption: None,
         supersedes: Some(BundleId(digest("earlier"))),
+        directions: vec![digest("direction")],
+    }
+}
+
+fn evidence(year: Option<u16>) -> EvidenceCount {
+    EvidenceCount {
+        kind: EvidenceKind::Type1Dissent,
+        system: "snomed".to_owned(),
+        code: "827241000000103".to_owned(),
+        year,
+        entries: 1,
     }
 }
 
@@ -142,18 +154,6 @@ fn request() -> EnrolmentRequest {
     EnrolmentRequest { site, public_key: site_key().public(), secret: [7; 32] }
 }
 
-#[test]
-fn what_is_signed_is_as_described() {
-    let key = site_key();
-    validates("signed-bundle", &sign(&sample_header(), &key)).unwrap();
-    validates("signed-receipt", &sign(&receipt(), &key)).unwrap();
-    validates("signed-enrolment", &sign(&request(), &key)).unwrap();
-    validates("bundle-header", &sample_header().encode()).unwrap();
-    let first = BundleHeader {
-        sequence: 1,
-        previous: None,
-        cohorts: None,
-        supersedes: None,
 fn evaluation_request() -> EvaluationRequest {
     EvaluationRequest {
         site: "A81001".parse().unwrap(),
@@ -177,6 +177,18 @@ fn what_the_keyholder_is_asked_and_answers_is_as_described() {
     assert!(validates("signed-evaluation-request", &sign(&receipt(), &site_key())).is_err(), "another role");
 }
 
+#[test]
+fn what_is_signed_is_as_described() {
+    let key = site_key();
+    validates("signed-bundle", &sign(&sample_header(), &key)).unwrap();
+    validates("signed-receipt", &sign(&receipt(), &key)).unwrap();
+    validates("signed-enrolment", &sign(&request(), &key)).unwrap();
+    validates("bundle-header", &sample_header().encode()).unwrap();
+    let first = BundleHeader {
+        sequence: 1,
+        previous: None,
+        cohorts: None,
+        supersedes: None,
         outputs: Vec::new(),
         patients: Vec::new(),
         codes: Vec::new(),

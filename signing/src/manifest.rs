@@ -8,7 +8,7 @@ use jiff::civil::Date;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use crate::canonical::{self, CanonicalTable};
+use crate::canonical::{self, CanonicalTable, ColumnType};
 use crate::code::{CodeSystem, CodesBySystem};
 use crate::digest::Digest;
 use crate::ids::Name;
@@ -198,7 +198,7 @@ pub struct Input {
 pub struct Output {
     /// Its columns, in the order in which the module writes them.
     pub columns: Vec<OutputColumn>,
-    /// Set where the rows are counts of patients rather than patients.
+    /// Set where counts of patients are sent rather than patients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aggregate: Option<Aggregate>,
 }
@@ -368,14 +368,21 @@ impl OutputType {
     }
 }
 
-/// How an aggregate output is protected.
+/// An aggregate: the module writes a row for each patient and the cell that the patient is in, the host counts the patients of
+/// each cell, and only counts leave. None of the numbers has a default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Aggregate {
-    /// The number column that counts patients.
+    /// What the count of patients is called, which is sent after the dimensions.
     pub count: Name,
-    /// A smaller count than this is suppressed; at least 5.
+    /// A cell of fewer patients is not sent; at least 5.
     pub smallest_cell: u32,
+    /// Counts are rounded to multiples of this; from 5 to `smallest-cell`.
+    pub round_to: u32,
+    /// The dimension whose totals are sent too, and the total of them all; then every column is a category, and nobody is in
+    /// two cells. Absent: no totals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub totals_by: Option<Name>,
 }
 
 /// The component that belongs to a manifest.
@@ -476,8 +483,15 @@ impl Manifest {
         };
         check_columns(&format!("{place}.columns"), input.columns.iter())?;
         for column in &input.columns {
-            if table.column(column.as_str()).is_none() {
-                return wrong("columns", format!("table `{}` has no column `{column}`", table.name));
+            match table.column(column.as_str()).map(|column| column.kind) {
+                None => return wrong("columns", format!("table `{}` has no column `{column}`", table.name)),
+                Some(ColumnType::Text | ColumnType::Flag) => {
+                    return wrong(
+                        "columns",
+                        format!("`{column}` of table `{}` is for the host alone", table.name),
+                    );
+                }
+                Some(_) => {}
             }
         }
         match (&input.span, table.windows.is_empty()) {
@@ -544,19 +558,60 @@ fn check_output(place: &str, output: &Output) -> Result<(), TextFormatError> {
         }
     }
     let patients = output.columns.iter().filter(|column| column.kind == OutputType::Patient).count();
+    if patients != 1 {
+        return wrong("columns", "exactly one column is the patient: whose row it is, or who is counted");
+    }
     match &output.aggregate {
-        None if patients != 1 => {
-            wrong("columns", "rows that are not aggregates have exactly one patient column")
-        }
-        Some(_) if patients != 0 => wrong("columns", "an aggregate has no patient column"),
-        Some(aggregate) if aggregate.smallest_cell < 5 => wrong("aggregate.smallest-cell", "at least 5"),
-        Some(aggregate) => {
-            let count = output.columns.iter().find(|column| column.name == aggregate.count);
-            match count.map(|column| &column.kind) {
-                Some(OutputType::Number { decimals: 0, .. }) => Ok(()),
-                _ => wrong("aggregate.count", "names a number column without decimals"),
-            }
-        }
+        Some(aggregate) => check_aggregate(place, output, aggregate),
         None => Ok(()),
+    }
+}
+
+/// The most cells of a table with totals.
+const CELLS_MAX: usize = 65_536;
+
+fn check_aggregate(place: &str, output: &Output, aggregate: &Aggregate) -> Result<(), TextFormatError> {
+    let wrong =
+        |part: &str, why: &str| Err(TextFormatError::at(Manifest::WHAT, &format!("{place}.{part}"), why));
+    if aggregate.smallest_cell < 5 {
+        return wrong("aggregate.smallest-cell", "at least 5");
+    }
+    if !(5..=aggregate.smallest_cell).contains(&aggregate.round_to) {
+        return wrong("aggregate.round-to", "from 5 to `smallest-cell`");
+    }
+    if output.columns.iter().any(|column| column.name == aggregate.count) {
+        return wrong("aggregate.count", "is the name of a column; the host adds the count");
+    }
+    if output.columns.len() < 2 {
+        return wrong("columns", "an aggregate has a column beside the patient, to count by");
+    }
+    for column in &output.columns {
+        let part = format!("columns.{}", column.name);
+        match &column.kind {
+            _ if column.optional => return wrong(&part, "a column of an aggregate is never optional"),
+            OutputType::Number { .. } => {
+                return wrong(&part, "an aggregate is by categories, codes and months");
+            }
+            OutputType::Date { month: false, .. } => {
+                return wrong(&part, "a date of an aggregate has `month = true`");
+            }
+            _ => {}
+        }
+    }
+    let Some(by) = &aggregate.totals_by else { return Ok(()) };
+    let by = output.columns.iter().find(|column| column.name == *by);
+    if !by.is_some_and(|column| matches!(column.kind, OutputType::Category { .. })) {
+        return wrong("aggregate.totals-by", "names a category column");
+    }
+    let cells = output.columns.iter().filter(|column| column.kind != OutputType::Patient).try_fold(
+        1_usize,
+        |cells, column| match &column.kind {
+            OutputType::Category { categories } => cells.checked_mul(categories.len()),
+            _ => None,
+        },
+    );
+    match cells {
+        Some(1..=CELLS_MAX) => Ok(()),
+        _ => wrong("aggregate.totals-by", "needs categories only, and at most 65,536 cells"),
     }
 }

@@ -25,10 +25,75 @@ pub struct ObjectionPolicy {
     pub version: Version,
     /// The last day on which the policy may be used.
     pub not_after: Date,
+    /// What stops a run because the evidence looks broken.
+    pub evidence: EvidenceRules,
+    /// What to do where the dates of the record do not decide.
+    pub dates: DateRules,
     /// Nothing leaves the practice.
     pub type_1: ObjectionRule,
     /// Nothing leaves the centre in identifiable form.
     pub type_2: ObjectionRule,
+}
+
+/// What stops a run, because it looks like a broken copy or a wrong mapping and not like people who changed their minds.
+/// Shares are from 0 to 1. Nothing has a default: a policy says what it takes for broken.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct EvidenceRules {
+    /// Rows of evidence, of whatever code, that every record holds; at least 1.
+    pub rows_min: u64,
+    /// The largest share of entries whose date is there and cannot be read.
+    pub unreadable_dates_max: f64,
+    /// The largest share of dissents of patients whom the identity table does not know.
+    pub unknown_patients_max: f64,
+    /// The largest share of dissents that may be gone since the last bundle that the site made …
+    pub drop_max: f64,
+    /// … where at least so many are gone.
+    pub drop_entries_min: u64,
+}
+
+/// What to do where the dates of the record do not decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct DateRules {
+    /// A dissent and a withdrawal of one day.
+    pub same_day: SameDay,
+    /// Entries without a date that can be read.
+    pub undated: Uncertain,
+    /// Entries that are or may be dated after the day of the run.
+    pub future_dated: Uncertain,
+    /// Dates that are only a month or a year.
+    pub partial: Partial,
+}
+
+/// A dissent and a withdrawal of one day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SameDay {
+    /// The cautious choice.
+    DissentWins,
+    /// The withdrawal is taken for the later one.
+    WithdrawalWins,
+}
+
+/// Entries of which nobody can say when they were made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Uncertain {
+    /// A dissent holds, whatever else the record says; a withdrawal is ignored. The cautious choice.
+    DissentHolds,
+    /// Both are ignored.
+    Ignored,
+}
+
+/// Dates that are only a month or a year.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Partial {
+    /// A dissent counts from the last day that it may be from, a withdrawal from the first. The cautious choice.
+    AgainstDisclosure,
+    /// Both count from the first day.
+    FirstDay,
 }
 
 /// One type of objection.
@@ -72,6 +137,20 @@ impl TextFormat for ObjectionPolicy {
     }
 
     fn check(&self) -> Result<(), TextFormatError> {
+        let EvidenceRules { rows_min, unreadable_dates_max, unknown_patients_max, drop_max, .. } =
+            self.evidence;
+        if rows_min == 0 {
+            return Err(TextFormatError::at(Self::WHAT, "evidence.rows-min", "at least 1"));
+        }
+        for (place, share) in [
+            ("evidence.unreadable-dates-max", unreadable_dates_max),
+            ("evidence.unknown-patients-max", unknown_patients_max),
+            ("evidence.drop-max", drop_max),
+        ] {
+            if !(0.0..=1.0).contains(&share) {
+                return Err(TextFormatError::at(Self::WHAT, place, "a share from 0 to 1"));
+            }
+        }
         let mut seen = std::collections::BTreeSet::new();
         for (place, rule) in [("type-1", &self.type_1), ("type-2", &self.type_2)] {
             for (part, codes) in [("dissent", &rule.dissent), ("withdrawal", &rule.withdrawal)] {
@@ -87,9 +166,16 @@ impl TextFormat for ObjectionPolicy {
                 text_format::check_codes(Self::WHAT, &place, &by_system)?;
             }
         }
+        if seen.len() > POLICY_CODES_MAX {
+            let why = format!("at most {POLICY_CODES_MAX} codes in all");
+            return Err(TextFormatError::at(Self::WHAT, "type-1, type-2", &why));
+        }
         Ok(())
     }
 }
+
+/// The most codes of a policy: each is counted by year in every header.
+pub const POLICY_CODES_MAX: usize = 64;
 
 /// Codes whose rows no module sees, in named groups.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

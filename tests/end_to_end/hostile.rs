@@ -131,7 +131,8 @@ fn the_table_of_bad_modules_is_complete() -> TestResult {
         let file = file?.path();
         there.insert(file.file_stem().unwrap_or_default().to_string_lossy().into_owned());
     }
-    let tested = BAD.iter().map(|(name, _)| *name).chain(["control", "foreign-import"]);
+    let quiet = ["cell-a-patient", "counts-one-as-many", "hides-in-floats", "remembers", "tells-order"];
+    let tested = BAD.iter().map(|(name, _)| *name).chain(["control", "foreign-import"]).chain(quiet);
     assert_eq!(there, tested.map(str::to_owned).collect());
     Ok(())
 }

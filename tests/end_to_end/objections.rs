@@ -1,170 +1,13 @@
-//! Objections, through the real agent: `objection-cases.toml` case by case, and what stops a run.
+//! What stops a run before anything is read, and evidence however a supplier files it.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context as _, ensure};
-use lockgate_tests::opened::{Cell, OpenedBundle, Row};
+use anyhow::ensure;
+use lockgate_tests::opened::OpenedBundle;
 use lockgate_tests::{Site, SiteOptions, Stage};
-use serde::Deserialize;
 
 use crate::TestResult;
 use crate::record::{Entry, PLAIN, Record};
-
-#[derive(Deserialize)]
-struct Cases {
-    case: Vec<Case>,
-}
-
-/// One patient: what the record says, and what has to come of it.
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct Case {
-    name: String,
-    why: String,
-    rows: Vec<Vec<String>>,
-    type_1: bool,
-    type_2: bool,
-}
-
-impl Case {
-    fn local_id(number: usize) -> String {
-        format!("46116860184{number:08}")
-    }
-
-    fn other_local_id(number: usize) -> String {
-        format!("46116860185{number:08}")
-    }
-
-    /// An area that no other case has, so that its presence in a bundle is the patient's.
-    fn area(number: usize) -> String {
-        format!("E0199{number:04}")
-    }
-
-    /// A value that no other case has, for the same reason.
-    fn value(number: usize) -> f64 {
-        1_000.0 + number as f64
-    }
-
-    fn write(&self, number: usize, record: &Record) -> TestResult {
-        let (id, other) = (Self::local_id(number), Self::other_local_id(number));
-        record.patient(&id, number as u64, &Self::area(number))?;
-        record.entry(&Entry { patient: &id, value: Some(Self::value(number)), ..PLAIN })?;
-        record.issue(&id, "39113611000001102", Self::value(number))?;
-        let in_other = |row: &Vec<String>| row.iter().any(|note| note == "other");
-        if self.rows.iter().any(in_other) {
-            record.patient(&other, number as u64, &Self::area(number))?;
-            record.entry(&Entry { patient: &other, value: Some(Self::value(number)), ..PLAIN })?;
-        }
-        for row in &self.rows {
-            let [system, code, effective, notes @ ..] = row.as_slice() else {
-                anyhow::bail!("{}: a row has a system, a code and a date", self.name)
-            };
-            let mut entry = Entry {
-                patient: &id,
-                entered: "2013-01-01",
-                effective: Some(effective).filter(|text| *text != "NULL").map(String::as_str),
-                system,
-                code,
-                kind: "CONS",
-                code_kind: Some("CONS"),
-                value: None,
-                unit: None,
-                ..PLAIN
-            };
-            for note in notes {
-                match (note.as_str(), note.strip_prefix("kind=")) {
-                    ("deleted", _) => entry.deleted = true,
-                    ("confidential", _) => entry.confidential = true,
-                    ("other", _) => entry.patient = &other,
-                    ("kind=NULL", _) => entry.code_kind = None,
-                    (_, Some(kind)) => entry.code_kind = Some(kind),
-                    _ => anyhow::bail!("{}: unknown note {note}", self.name),
-                }
-            }
-            record.entry(&entry)?;
-        }
-        Ok(())
-    }
-}
-
-fn cases(stage: &Stage) -> anyhow::Result<Vec<Case>> {
-    let text = std::fs::read_to_string(stage.binaries.root().join("tests/objection-cases.toml"))?;
-    Ok(toml::from_str::<Cases>(&text)?.case)
-}
-
-/// What a bundle shows of the cases: for each the Type 2 flag, by every place that names it.
-fn seen(bundle: &OpenedBundle) -> anyhow::Result<BTreeMap<usize, Vec<bool>>> {
-    let mut seen: BTreeMap<usize, Vec<bool>> = BTreeMap::new();
-    let number_of = |row: &Row, column: &str| match row.get(column) {
-        Some(Cell::Number(value)) => Some((value - Case::value(0)) as usize),
-        Some(Cell::Code(_, area)) => area.strip_prefix("E0199").and_then(|number| number.parse().ok()),
-        _ => None,
-    };
-    for (output, column) in [("events", "value"), ("prescriptions", "quantity"), ("patients", "area")] {
-        for row in bundle.rows(output) {
-            // An objection code is itself an event; it has no value.
-            let Some(number) = number_of(row, column) else { continue };
-            let Some(Cell::Patient(patient)) = row.get("patient") else {
-                anyhow::bail!("a row of {output} without a patient")
-            };
-            let flag = bundle.patients.get(*patient).context("a patient outside of the token table")?.type_2;
-            seen.entry(number).or_default().push(flag);
-        }
-    }
-    Ok(seen)
-}
-
-#[test]
-fn every_case_is_decided_as_the_table_says() -> TestResult {
-    let stage = Stage::new(&["gp-monthly"])?;
-    let cases = cases(&stage)?;
-    ensure!(cases.len() >= 40, "only {} cases", cases.len());
-    let database = stage.folder().join("cases.sqlite");
-    let record = Record::create(&database)?;
-    cases.iter().enumerate().try_for_each(|(number, case)| case.write(number, &record))?;
-    drop(record);
-    let site = stage.site("practice", SiteOptions::practice("A81001", &database))?;
-    site.run()?;
-
-    let bundles = OpenedBundle::stored(&stage.linker, &site)?;
-    ensure!(bundles.len() == 4, "{} bundles", bundles.len());
-    let october = &bundles[3];
-    let seen = seen(october)?;
-    let wrong = cases.iter().enumerate().filter_map(|(number, case)| {
-        let found = seen.get(&number);
-        // Visible in an event, a prescription and a patient's row at least; and everywhere with the same flag.
-        let right = match found {
-            None => case.type_1,
-            Some(flags) => !case.type_1 && flags.len() >= 3 && flags.iter().all(|flag| *flag == case.type_2),
-        };
-        (!right).then(|| {
-            let Case { name, why, type_1, type_2, .. } = case;
-            format!("{name}: expected {type_1} {type_2} ({why}), the bundle says {found:?}")
-        })
-    });
-    let wrong: Vec<String> = wrong.collect();
-    ensure!(wrong.is_empty(), "{} cases:\n{}", wrong.len(), wrong.join("\n"));
-
-    // Not one trace more: the token table has a row for each visible person, the counts are those of the table.
-    let count = |matches: fn(&Case) -> bool| cases.iter().filter(|case| matches(case)).count();
-    let visible = count(|case| !case.type_1);
-    ensure!(october.patients.len() == visible, "{} tokens for {visible} people", october.patients.len());
-    let flagged = october.patients.iter().filter(|patient| patient.type_2).count();
-    ensure!(flagged == count(|case| case.type_2 && !case.type_1), "{flagged} flags");
-    let counts = &october.header.counts;
-    ensure!(counts.patients as usize == cases.len(), "{counts:?}");
-    ensure!(counts.withheld_type_1 as usize == count(|case| case.type_1), "{counts:?}");
-    ensure!(counts.flagged_type_2 as usize == flagged, "{counts:?}");
-    for area in cases.iter().enumerate().filter(|(_, case)| case.type_1).map(|(number, _)| Case::area(number))
-    {
-        ensure!(
-            !october.codes.iter().any(|(_, text)| *text == area),
-            "{area} of an objector is in the dictionary"
-        );
-    }
-    Ok(())
-}
 
 /// A practice of one patient who objects and one who does not.
 fn two_patients(path: &Path) -> anyhow::Result<Record> {
@@ -211,6 +54,25 @@ fn stops(stage: &Stage, name: &str, sql: &str, words: &[&str]) -> TestResult {
 }
 
 #[test]
+fn evidence_is_read_whatever_kind_the_supplier_files_it_under() -> TestResult {
+    // No kind, NULL, and one that the supplier added later: left out is only what cannot be about consent.
+    for (number, kind) in [Some(""), None, Some("SHARING")].into_iter().enumerate() {
+        let stage = Stage::new(&["gp-monthly"])?;
+        let database = stage.folder().join("practice.sqlite");
+        let record = two_patients(&database)?;
+        let filed = "UPDATE Coding_ClinicalCode SET EntryKind = ?1 WHERE EntryKind = 'CONS'";
+        record.connection.execute(filed, [kind])?;
+        drop(record);
+        let site = stage.site("practice", SiteOptions::practice("A81001", &database))?;
+        site.run()?;
+        let bundles = OpenedBundle::stored(&stage.linker, &site)?;
+        let withheld = bundles[3].header.counts.withheld_type_1;
+        ensure!(withheld == 1 && bundles[3].patients.len() == 1, "{number}: {kind:?}: {withheld} withheld");
+    }
+    Ok(())
+}
+
+#[test]
 fn evidence_that_is_empty_missing_or_unreadable_stops_the_run() -> TestResult {
     let stage = Stage::new(&["gp-monthly"])?;
     let evidence = "objection-evidence";
@@ -233,7 +95,93 @@ fn evidence_that_is_empty_missing_or_unreadable_stops_the_run() -> TestResult {
     stops(&stage, "A81006", &change("IsDeleted = 2"), &[evidence, "`deleted`", "does not name"])?;
     stops(&stage, "A81007", &change("CodeSystem = 'NEW'"), &[evidence, "`code`", "does not name"])?;
     stops(&stage, "A81008", &change("Code = X'00'"), &[evidence, "`code`", "BLOB"])?;
-    stops(&stage, "A81009", &change("PatientId = ''"), &[evidence, "`patient`", "has no value"])
+    stops(&stage, "A81009", &change("PatientId = ''"), &[evidence, "`patient`", "has no value"])?;
+    // Dates in another form than the mapping declares, and ids that agree with nobody's.
+    stops(
+        &stage,
+        "A81010",
+        &change("EffectiveDate = '03/02/2019'"),
+        &["1 of 1 entries", "date that cannot be read"],
+    )?;
+    stops(
+        &stage,
+        "A81011",
+        &change("PatientId = '01000001'"),
+        &["1 of 1 dissents", "identity table does not know"],
+    )
+}
+
+#[test]
+fn dissents_that_are_gone_since_the_last_bundle_stop_the_run() -> TestResult {
+    let stage = Stage::new(&["gp-monthly"])?;
+    let database = stage.folder().join("practice.sqlite");
+    let record = two_patients(&database)?;
+    let dissent = Entry {
+        entered: "2019-02-03",
+        effective: Some("2019-02-03"),
+        code: "827241000000103",
+        kind: "CONS",
+        code_kind: Some("CONS"),
+        value: None,
+        unit: None,
+        ..PLAIN
+    };
+    for number in 0..29 {
+        let id = format!("20000{number:02}");
+        record.patient(&id, 10 + number, "E01990001")?;
+        record.entry(&Entry { patient: &id, ..dissent })?;
+    }
+    let mut site = stage.site("practice", SiteOptions::practice("A81001", &database))?;
+    site.run()?;
+    let counts = OpenedBundle::stored(&stage.linker, &site)?[3].header.counts.clone();
+    ensure!(counts.withheld_type_1 == 30 && counts.evidence.dissents() == 30, "{counts:?}");
+
+    // Half of them are few enough to be true; one more is not.
+    site.options.as_of = "2026-12-01".to_owned();
+    let gone = |dissents: u32| {
+        format!(
+            "UPDATE CareRecord_Observation SET IsDeleted = 1 WHERE rowid IN
+                 (SELECT rowid FROM CareRecord_Observation WHERE EntryKind = 'CONS' LIMIT {dissents})"
+        )
+    };
+    record.connection.execute_batch(&gone(16))?;
+    let finished = site.command(&["run"])?.expect(3)?;
+    for word in ["holds 14 dissents, and held 30", "larger drop", "nothing was extracted"] {
+        ensure!(finished.stdout.contains(word), "no `{word}` in: {}", finished.stdout);
+    }
+    ensure!(OpenedBundle::stored(&stage.linker, &site)?.len() == 4, "something was sent");
+    record.connection.execute_batch("UPDATE CareRecord_Observation SET IsDeleted = 0")?;
+    record.connection.execute_batch(&gone(15))?;
+    site.run()?;
+    ensure!(OpenedBundle::stored(&stage.linker, &site)?.len() == 5, "half of them stop the run");
+    Ok(())
+}
+
+#[test]
+fn a_policy_without_dissent_codes_is_not_published() -> TestResult {
+    let stage = stage_without_policy(lockgate_tests::AS_OF)?;
+    let policy = stage.binaries.root().join("examples/registry/policies/objections.toml");
+    let text = std::fs::read_to_string(policy)?;
+    for (kind, emptied) in [("dissent", "type-1.dissent"), ("withdrawal", "type-2.withdrawal")] {
+        let table = format!("[[{emptied}]]");
+        let without: String = text
+            .split_inclusive(&table)
+            .map(|part| part.trim_end_matches(&table))
+            .enumerate()
+            .fold(String::new(), |all, (number, part)| {
+                // What follows such a table's name, up to the next table, goes.
+                let next = if number == 0 { 0 } else { part.find("\n[").map_or(part.len(), |at| at + 1) };
+                all + &part[next..]
+            });
+        let section = emptied.split('.').next().unwrap_or_default();
+        let without = without.replace(&format!("[{section}]"), &format!("[{section}]\n{kind} = []"));
+        let file = stage.folder().join("policy.toml");
+        std::fs::write(&file, without)?;
+        let error = stage.registry.add_text("policy", &file).err().map(|error| error.to_string());
+        let error = error.unwrap_or_default();
+        ensure!(error.contains(&format!("`{emptied}`: holds no code")), "{emptied}: {error}");
+    }
+    Ok(())
 }
 
 /// A site on a stage whose registry publishes everything but the objection policy.

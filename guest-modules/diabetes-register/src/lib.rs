@@ -12,9 +12,8 @@ const HBA1C: core::ops::RangeInclusive<f64> = 1.0..=250.0;
 /// The body mass indices that the manifest allows, kg/m².
 const BMI: core::ops::RangeInclusive<f64> = 5.0..=200.0;
 /// The categories of `sex`.
-const SEXES: usize = 4;
 /// The age bands: nine of ten years, and 90 years and over.
-const BANDS: usize = 10;
+const BANDS: i32 = 10;
 
 /// The register and its counts.
 pub fn run<H: Host>(host: &H) -> Result<()> {
@@ -132,8 +131,9 @@ fn write<H: Host>(host: &H, people: &PatientMap<Person>) -> Result<()> {
 
     let Window { last_day, .. } = host.window();
     let month = month_first(last_day);
-    let mut counts = [[0_u32; BANDS]; SEXES];
     let mut rows = RowWriter::new(host, "register");
+    // The host counts the patients of each cell.
+    let mut cells = RowWriter::new(host, "counts");
     // A person who came back has two registrations, and counts once.
     let mut persons = host.open("patients")?.one_row_a_person(REGISTERED_FROM, REGISTERED_UNTIL);
     while let Some(batch) = persons.next()? {
@@ -158,20 +158,11 @@ fn write<H: Host>(host: &H, people: &PatientMap<Person>) -> Result<()> {
                 person.bmi.map(|it| Number(it.value)),
                 person.bmi.map(|it| Day(it.day)),
             ))?;
-            let band = (years_between(born, last_day) / 10).clamp(0, BANDS as i32 - 1) as usize;
-            if let Some(of_sex) = counts.get_mut(usize::from(sex)) {
-                of_sex[band] += 1;
-            }
+            let band = (years_between(born, last_day) / 10).clamp(0, BANDS - 1);
+            cells.push((Patient(*patient), Category(sex), Category(band as u8)))?;
         }
     }
     rows.finish()?;
-
-    let mut cells = RowWriter::new(host, "counts");
-    for (sex, of_sex) in (0..).zip(counts) {
-        for (band, count) in (0..).zip(of_sex).filter(|(_, count)| *count > 0) {
-            cells.push((Category(sex), Category(band), Number(f64::from(count))))?;
-        }
-    }
     cells.finish()
 }
 
@@ -186,7 +177,7 @@ mod tests {
     type Measurement = (Patient, Option<Day>, Code, Option<Number>, Option<Code>);
     type Registration = (Patient, Category, Day, Option<Day>, Option<Day>, Option<Day>);
     type OnRegister = (Patient, Option<Number>, Option<Code>, Option<Day>, Option<Number>, Option<Day>);
-    type Count = (Category, Category, Number);
+    type Counted = (Patient, Category, Category);
 
     struct Practice {
         host: TestHost,
@@ -299,7 +290,8 @@ mod tests {
         ];
         let host = practice.run(diagnoses, vec![], patients);
         assert_eq!(register(&host), [1, 2]);
-        assert_eq!(host.rows::<Count>("counts"), [(Category(sex::MALE), Category(6), Number(2.0))]);
+        let counted = |patient| (Patient(patient), Category(sex::MALE), Category(6));
+        assert_eq!(host.rows::<Counted>("counts"), [counted(1), counted(2)]);
     }
 
     #[test]
@@ -334,10 +326,10 @@ mod tests {
         let births = ["1960-02-01", "1960-01-01", "1959-01-01", "1901-01-01", "2026-01-01"];
         let patients = (1..).zip(births).map(|(patient, born)| registration(patient, born)).collect();
         let host = practice.run(diagnoses, vec![], patients);
-        let count = |band, patients| (Category(sex::MALE), Category(band), Number(patients));
+        let counted = |patient, band| (Patient(patient), Category(sex::MALE), Category(band));
         assert_eq!(
-            host.rows::<Count>("counts"),
-            [count(0, 1.0), count(6, 3.0), count(9, 1.0)],
+            host.rows::<Counted>("counts"),
+            [counted(1, 6), counted(2, 6), counted(3, 6), counted(4, 9), counted(5, 0)],
             "born in February 1960 is still 65 on 31 January 2026"
         );
     }

@@ -45,23 +45,13 @@ pub(super) fn enrolled(config: &Config, key: KeyId, as_json: bool) -> anyhow::Re
 
 /// Counts and outputs of a header, for scripts. An allow-list: what is not named here is not printed.
 fn header_json(header: &BundleHeader) -> Value {
-    let counts = &header.counts;
-    let evidence = counts.evidence.iter();
     json!({
         "module": header.module.id, "version": header.module.version.to_string(),
         "period": header.period, "sequence": header.sequence,
         "rows": header.rows(), "bytes": header.bytes(), "fuel": header.fuel,
         "outputs": header.outputs.iter().map(|output| json!({ "name": output.name, "rows": output.rows() })).collect::<Vec<_>>(),
         "patients-sent": header.patients.iter().map(|block| u64::from(block.rows)).sum::<u64>(),
-        "counts": {
-            "patients": counts.patients, "withheld-type-1": counts.withheld_type_1,
-            "flagged-type-2": counts.flagged_type_2, "withheld-sensitive": counts.withheld_sensitive,
-            "test-patients": counts.test_patients, "invalid-nhs-numbers": counts.invalid_nhs_numbers,
-            "rows-read": counts.rows_read, "rows-withheld": counts.rows_withheld,
-            "rows-without-patient": counts.rows_without_patient, "rows-sensitive": counts.rows_sensitive,
-            "rows-malformed": counts.rows_malformed, "cells-suppressed": counts.cells_suppressed,
-            "evidence": evidence.map(|e| json!({ "system": e.system, "code": e.code, "rows": e.rows })).collect::<Vec<_>>(),
-        },
+        "counts": header.counts,
     })
 }
 

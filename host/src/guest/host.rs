@@ -67,6 +67,14 @@ impl RunState {
 }
 
 impl RunState {
+    /// Seals what may be released of the module's tables, after its last row.
+    pub(super) fn release(&mut self) -> Result<(), GuestError> {
+        for (position, checked) in self.checker.release().map_err(GuestError::Broke)? {
+            self.sealer.take(position, checked, &self.inputs).map_err(GuestError::Output)?;
+        }
+        Ok(())
+    }
+
     /// Counts a call. The time that a call takes here is neither fuel nor seen by the epochs, so their number is limited.
     fn called(&mut self) -> Result<(), GuestError> {
         self.calls += 1;
@@ -147,7 +155,9 @@ impl sink::Host for RunState {
         let position = self.module.outputs.keys().position(|name| name.as_str() == output);
         let position = position.ok_or_else(|| GuestError::Undeclared(printable(&output)))?;
         let checked = self.checker.check(position, emitted(rows), &self.inputs).map_err(GuestError::Broke)?;
-        self.sealer.take(position, checked, &self.inputs).map_err(GuestError::Output)?;
+        if let Some(checked) = checked {
+            self.sealer.take(position, checked, &self.inputs).map_err(GuestError::Output)?;
+        }
         Ok(Ok(()))
     }
 }

@@ -198,9 +198,11 @@ impl ReadyModule {
         let result = self.module.instantiate(&mut store).and_then(|instance| instance.call_run(&mut store));
         let fuel = self.limits.fuel - store.get_fuel().unwrap_or(0);
         let returned = result.map_err(|error| self.explain(error))?;
-        let state = store.into_data();
+        let mut state = store.into_data();
         match returned {
-            Ok(()) => Ok(FinishedRun { inputs: state.inputs, sealer: state.sealer, fuel }),
+            Ok(()) => {
+                state.release().map(|()| FinishedRun { inputs: state.inputs, sealer: state.sealer, fuel })
+            }
             Err(message) => Err(GuestError::Returned(printable(&message))),
         }
     }

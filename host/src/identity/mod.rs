@@ -1,7 +1,7 @@
 //! Identity: the only place that sees an NHS number, a date of birth or a postcode.
 //!
-//! Local ids go in, run-local handles come out. Whoever objects (Type 1), is marked as sensitive, or is a test patient gets
-//! no handle at all, so no later stage could let their rows through. Persons are one by NHS number: who is registered twice
+//! Local ids go in, run-local handles come out. Whoever objects (Type 1, unless a direction overrides it), is marked as sensitive,
+//! or is a test patient gets no handle at all, so no later stage could let their rows through. Persons are one by NHS number: who is registered twice
 //! has one handle, and is withheld if any of the registrations is.
 //!
 //! Handles are numbered in the order of the tokens, which carries nothing of the local order.
@@ -75,6 +75,7 @@ pub(crate) struct PatientCounts {
     pub(crate) withheld_sensitive: u64,
     pub(crate) test_patients: u64,
     pub(crate) invalid_nhs_numbers: u64,
+    pub(crate) let_in: u64,
 }
 
 /// Run-local handles and the tokens behind them. Holds local ids, so it can be neither printed nor serialised.
@@ -95,6 +96,8 @@ const WITHHELD: u32 = u32::MAX;
 struct Person {
     token: Token,
     type_2: bool,
+    /// Which dissents the objection evidence held.
+    dissents_seen: Objection,
     /// Whose link tokens are theirs.
     candidate: u32,
 }
@@ -103,6 +106,7 @@ struct Person {
 struct Candidate {
     token: Token,
     objection: Objection,
+    dissents_seen: Objection,
     sensitive: bool,
     test: bool,
     valid_number: bool,
@@ -115,6 +119,8 @@ pub(crate) struct IdentityRules<'a> {
     pub(crate) key: &'a TokenKey,
     pub(crate) purpose: &'a str,
     pub(crate) links: &'a [LinkKind],
+    /// Whether a direction lets in who objects by Type 1.
+    pub(crate) overrides_type_1: bool,
 }
 
 const COLUMNS: [&str; 7] = ["patient", "nhs-number", "birth-date", "sex", "postcode", "test", "sensitive"];
@@ -197,6 +203,7 @@ impl Patients {
                 candidates.push(Candidate {
                     token,
                     objection: Objection::default(),
+                    dissents_seen: Objection::default(),
                     sensitive: false,
                     test: false,
                     valid_number: number.is_some(),
@@ -212,6 +219,9 @@ impl Patients {
             let objection = register.of(local_id);
             person.objection.type_1 |= objection.type_1;
             person.objection.type_2 |= objection.type_2;
+            let seen = register.dissents_seen(local_id);
+            person.dissents_seen.type_1 |= seen.type_1;
+            person.dissents_seen.type_2 |= seen.type_2;
             person.sensitive |= sensitive;
             // A number that is never issued belongs to a test patient, except where everybody is one.
             person.test |=
@@ -230,12 +240,12 @@ impl Patients {
         if live_number && rules.mode == Mode::Demo {
             return Err(IdentityError::LiveNumberInDemo);
         }
-        patients.admit(candidates);
+        patients.admit(candidates, rules.overrides_type_1);
         Ok(patients)
     }
 
     /// Gives handles, in the order of the tokens, to those who may be seen.
-    fn admit(&mut self, candidates: Vec<Candidate>) {
+    fn admit(&mut self, candidates: Vec<Candidate>, overrides_type_1: bool) {
         let mut order: Vec<u32> = (0..candidates.len() as u32).collect();
         order.sort_unstable_by_key(|&candidate| candidates[candidate as usize].token);
         let mut handles = vec![WITHHELD; candidates.len()];
@@ -247,7 +257,7 @@ impl Patients {
             }
             self.counts.patients += 1;
             self.counts.invalid_nhs_numbers += u64::from(!person.valid_number);
-            if person.objection.type_1 {
+            if person.objection.type_1 && !overrides_type_1 {
                 self.counts.withheld_type_1 += 1;
                 continue;
             }
@@ -255,9 +265,11 @@ impl Patients {
                 self.counts.withheld_sensitive += 1;
                 continue;
             }
+            self.counts.let_in += u64::from(person.objection.type_1);
             self.counts.flagged_type_2 += u64::from(person.objection.type_2);
             handles[candidate as usize] = self.persons.len() as u32;
-            self.persons.push(Person { token: person.token, type_2: person.objection.type_2, candidate });
+            let (token, type_2) = (person.token, person.objection.type_2);
+            self.persons.push(Person { token, type_2, dissents_seen: person.dissents_seen, candidate });
         }
         self.local_ids.map(|candidate| handles[candidate as usize]);
     }
@@ -269,6 +281,11 @@ impl Patients {
             Some(WITHHELD) => Lookup::Withheld,
             Some(handle) => Lookup::Handle(handle),
         }
+    }
+
+    /// Which dissents the objection evidence held for a patient, whether they count or not.
+    pub(crate) fn dissents_seen(&self, handle: u32) -> Objection {
+        self.persons[handle as usize].dissents_seen
     }
 
     /// How many handles there are.

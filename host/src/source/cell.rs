@@ -296,16 +296,28 @@ impl<'a> CategoryReader<'a> {
 }
 
 /// Reads flags of one column.
+#[derive(Clone, Copy)]
 pub(crate) struct FlagReader<'a> {
     column: &'a ColumnMapping,
+    /// What the integers 0 and 1 mean, which most flags are.
+    bits: [Option<bool>; 2],
 }
 
 impl<'a> FlagReader<'a> {
     pub(crate) fn of(column: &'a ColumnMapping) -> Self {
-        Self { column }
+        let bits = [b"0", b"1"].map(|text| {
+            let is_in = |texts: &[String]| is_missing(text, texts);
+            if is_in(&column.yes) { Some(true) } else { is_in(&column.no).then_some(false) }
+        });
+        Self { column, bits }
     }
 
     pub(crate) fn flag(&self, value: ValueRef<'_>) -> Result<bool, CellError> {
+        if let ValueRef::Integer(bit @ (0 | 1)) = value
+            && let Some(flag) = self.bits[bit as usize]
+        {
+            return Ok(flag);
+        }
         let mut buffer = itoa::Buffer::new();
         // A flag without a value is neither yes nor no, unless the mapping's lists name the empty text.
         let text = text(value, &mut buffer, "a flag as text or integer")?.unwrap_or_default();

@@ -64,6 +64,20 @@ pub enum SourceError {
         /// What is wrong; never the value.
         why: CellError,
     },
+    /// A dissent that the objection evidence does not hold.
+    #[error(
+        "mapping `{mapping}`, table `{table}`, row {row}: a dissent code of the objection policy, for a patient of whom the \
+         `objection-evidence` holds no such dissent: the mapping does not read all of the evidence; ask the publishing team; \
+         nothing was extracted"
+    )]
+    EvidenceMissed {
+        /// The mapping.
+        mapping: String,
+        /// The canonical table.
+        table: &'static str,
+        /// The row of the statement's result, from 1.
+        row: u64,
+    },
     /// The run failed elsewhere.
     #[error("the run was stopped")]
     Cancelled,

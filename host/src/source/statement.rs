@@ -139,17 +139,20 @@ impl<'a> Select<'a> {
         let mut conditions = vec![format!("{date} <> ''")];
         conditions.extend(mapped.filter.iter().map(|filter| format!("({filter})")));
         conditions.extend((1..=found.missing.len()).map(|place| format!("{date} <> ?{place}")));
+        // Rows that do not cross are not looked at, and may hold anything.
+        let mut parameters = found.missing.clone();
+        for mark in ["deleted", "confidential"] {
+            let Some(ColumnMapping { sql: Some(sql), yes, .. }) = column_of(mapped, mark) else { continue };
+            for text in yes {
+                parameters.push(text.clone());
+                conditions.push(format!("CAST(({sql}) AS TEXT) IS NOT ?{}", parameters.len()));
+            }
+        }
         let which = match end {
             End::First => "min",
             End::Last => "max",
         };
         let sql = format!("SELECT {which}({date}) FROM {from} WHERE {}", conditions.join(" AND "));
-        Ok(Some(Self {
-            mapping,
-            table,
-            sql,
-            parameters: found.missing.clone(),
-            columns: vec![Some((found, 0))],
-        }))
+        Ok(Some(Self { mapping, table, sql, parameters, columns: vec![Some((found, 0))] }))
     }
 }

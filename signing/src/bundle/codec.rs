@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    BLOCK_BYTES_MAX, BLOCKS_MAX, BlockRef, BundleHeader, ColumnInfo, ColumnKind, Counts, EvidenceCount,
-    ModuleRef, OutputInfo, TokenInfo, TokenScheme,
+    BLOCK_BYTES_MAX, BLOCKS_MAX, BlockRef, BundleHeader, ColumnInfo, ColumnKind, Counts, ModuleRef,
+    OutputInfo, TokenInfo, TokenScheme,
 };
 use crate::cbor::{CborError, Reader, Writer};
 use crate::digest::Digest;
@@ -21,7 +21,7 @@ impl Message for BundleHeader {
     fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new();
         let w = &mut writer;
-        w.map(21);
+        w.map(22);
         w.unsigned(1);
         w.unsigned(FORMAT);
         w.unsigned(2);
@@ -65,6 +65,9 @@ impl Message for BundleHeader {
         w.null();
         w.unsigned(21);
         write_optional_digest(w, self.supersedes.map(|id| id.0));
+        w.unsigned(22);
+        w.array(self.directions.len());
+        self.directions.iter().for_each(|direction| w.bytes(direction.as_bytes()));
         writer.into_bytes()
     }
 
@@ -79,7 +82,7 @@ impl Message for BundleHeader {
 
 impl BundleHeader {
     fn read(r: &mut Reader<'_>) -> Result<Self, CborError> {
-        r.record(21, PLACE)?;
+        r.record(22, PLACE)?;
         r.field(1, PLACE)?;
         if r.unsigned(PLACE)? != FORMAT {
             return Err(CborError::value(PLACE, "another format version"));
@@ -126,6 +129,8 @@ impl BundleHeader {
         }
         r.field(21, PLACE)?;
         let supersedes = read_optional_digest(r)?.map(BundleId);
+        r.field(22, PLACE)?;
+        let directions = read_list(r, LIST_MAX, read_digest)?;
         Ok(Self {
             site,
             sequence,
@@ -147,6 +152,7 @@ impl BundleHeader {
             codes,
             encryption: None,
             supersedes,
+            directions,
         })
     }
 
@@ -155,6 +161,12 @@ impl BundleHeader {
         let wrong = |why: &str| Err(CborError::value(PLACE, why));
         if self.sequence == 0 || (self.sequence == 1) != self.previous.is_none() {
             return wrong("the first bundle, and only it, has sequence 1 and nothing before it");
+        }
+        if !self.directions.is_sorted_by(|one, next| one < next) {
+            return wrong("directions are not in order, or one is named twice");
+        }
+        if self.directions.is_empty() && self.counts.let_in > 0 {
+            return wrong("somebody is let in by no direction");
         }
         // So that every database can hold it as a signed number.
         if i64::try_from(self.sequence).is_err() {
@@ -225,6 +237,7 @@ impl TokenInfo {
         r.field(1, PLACE)?;
         let scheme = match r.text(PLACE)? {
             "sealed-key" => TokenScheme::SealedKey,
+            "oprf" => TokenScheme::Oprf,
             _ => return Err(CborError::value(PLACE, "an unknown scheme")),
         };
         r.field(2, PLACE)?;
@@ -232,81 +245,6 @@ impl TokenInfo {
         r.field(3, PLACE)?;
         let links = read_list(r, 8, |r| read_text(r, 40))?;
         Ok(Self { scheme, epoch, links })
-    }
-}
-
-impl Counts {
-    fn write(&self, w: &mut Writer) {
-        w.map(13);
-        let before = [
-            self.patients,
-            self.withheld_type_1,
-            self.flagged_type_2,
-            self.withheld_sensitive,
-            self.test_patients,
-            self.invalid_nhs_numbers,
-        ];
-        let after = [
-            self.rows_read,
-            self.rows_withheld,
-            self.rows_without_patient,
-            self.rows_sensitive,
-            self.rows_malformed,
-            self.cells_suppressed,
-        ];
-        for (key, count) in (1..).zip(before) {
-            w.unsigned(key);
-            w.unsigned(count);
-        }
-        w.unsigned(7);
-        w.array(self.evidence.len());
-        for evidence in &self.evidence {
-            w.array(3);
-            w.text(&evidence.system);
-            w.text(&evidence.code);
-            w.unsigned(evidence.rows);
-        }
-        for (key, count) in (8..).zip(after) {
-            w.unsigned(key);
-            w.unsigned(count);
-        }
-    }
-
-    fn read(r: &mut Reader<'_>) -> Result<Self, CborError> {
-        const PLACE: &str = "counts of a bundle header";
-        fn count(r: &mut Reader<'_>, key: u64) -> Result<u64, CborError> {
-            r.field(key, PLACE)?;
-            r.unsigned(PLACE)
-        }
-        r.record(13, PLACE)?;
-        Ok(Self {
-            patients: count(r, 1)?,
-            withheld_type_1: count(r, 2)?,
-            flagged_type_2: count(r, 3)?,
-            withheld_sensitive: count(r, 4)?,
-            test_patients: count(r, 5)?,
-            invalid_nhs_numbers: count(r, 6)?,
-            evidence: {
-                r.field(7, PLACE)?;
-                read_list(r, LIST_MAX, EvidenceCount::read)?
-            },
-            rows_read: count(r, 8)?,
-            rows_withheld: count(r, 9)?,
-            rows_without_patient: count(r, 10)?,
-            rows_sensitive: count(r, 11)?,
-            rows_malformed: count(r, 12)?,
-            cells_suppressed: count(r, 13)?,
-        })
-    }
-}
-
-impl EvidenceCount {
-    fn read(r: &mut Reader<'_>) -> Result<Self, CborError> {
-        const PLACE: &str = "evidence count";
-        if r.array(PLACE)? != 3 {
-            return Err(CborError::value(PLACE, "not system, code and rows"));
-        }
-        Ok(Self { system: read_text(r, 24)?, code: read_text(r, 24)?, rows: r.unsigned(PLACE)? })
     }
 }
 
@@ -433,7 +371,7 @@ fn read_id<T: std::str::FromStr<Err: std::fmt::Display>>(r: &mut Reader<'_>) -> 
     r.text(PLACE)?.parse().map_err(|error| CborError::value(PLACE, error))
 }
 
-fn read_text(r: &mut Reader<'_>, bytes_max: usize) -> Result<String, CborError> {
+pub(super) fn read_text(r: &mut Reader<'_>, bytes_max: usize) -> Result<String, CborError> {
     let text = r.text(PLACE)?;
     if text.is_empty() || text.len() > bytes_max || text.chars().any(char::is_control) {
         return Err(CborError::value(PLACE, "a text is empty, too long, or not printable"));
@@ -441,7 +379,7 @@ fn read_text(r: &mut Reader<'_>, bytes_max: usize) -> Result<String, CborError> 
     Ok(text.to_owned())
 }
 
-fn read_list<'a, T>(
+pub(super) fn read_list<'a, T>(
     r: &mut Reader<'a>,
     items_max: usize,
     mut read: impl FnMut(&mut Reader<'a>) -> Result<T, CborError>,

@@ -3,6 +3,9 @@
 //! Written in CDDL in `bundle.cddl`. A bundle's id is the SHA-256 of the signed header, so the id names every block too.
 
 mod codec;
+mod counts;
+
+pub use counts::{Counts, EVIDENCE_YEARS, EvidenceCount, EvidenceCounts, EvidenceKind};
 
 use crate::digest::Digest;
 use crate::envelope::Verified;
@@ -56,6 +59,8 @@ pub struct BundleHeader {
     pub encryption: Option<Encryption>,
     /// The earlier bundle of the same module and period that this one replaces.
     pub supersedes: Option<BundleId>,
+    /// The directions that the site accepted and that were applied, in the order of their digests.
+    pub directions: Vec<Digest>,
 }
 
 /// A module, exactly.
@@ -87,6 +92,8 @@ pub struct TokenInfo {
 pub enum TokenScheme {
     /// HMAC-SHA-256 with a key that the site holds.
     SealedKey,
+    /// RFC 9497, evaluated by the keyholder, who sees no input; the site holds no key.
+    Oprf,
 }
 
 impl TokenScheme {
@@ -94,6 +101,7 @@ impl TokenScheme {
     pub fn name(self) -> &'static str {
         match self {
             Self::SealedKey => "sealed-key",
+            Self::Oprf => "oprf",
         }
     }
 }
@@ -101,48 +109,6 @@ impl TokenScheme {
 /// The place of the wrapped content key (HPKE, RFC 9180). This version sends none and accepts none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Encryption {}
-
-/// What the host counted while it read: signed, so that the centre can see a site that stops withholding.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Persons in the snapshot, test patients not among them.
-    pub patients: u64,
-    /// Persons withheld by a Type 1 objection.
-    pub withheld_type_1: u64,
-    /// Persons whose rows carry the Type 2 flag.
-    pub flagged_type_2: u64,
-    /// Persons left out because the record marks them as sensitive.
-    pub withheld_sensitive: u64,
-    /// Test and dummy patients, left out.
-    pub test_patients: u64,
-    /// Persons without a valid NHS number: sent, but not linkable.
-    pub invalid_nhs_numbers: u64,
-    /// Objection evidence by code, deleted rows not among them.
-    pub evidence: Vec<EvidenceCount>,
-    /// Rows of declared inputs that the database held for the period.
-    pub rows_read: u64,
-    /// Rows left out because their patient is (objection, sensitive, test).
-    pub rows_withheld: u64,
-    /// Rows left out because no patient of the snapshot owns them.
-    pub rows_without_patient: u64,
-    /// Rows left out by a sensitive-code list.
-    pub rows_sensitive: u64,
-    /// Rows left out because a code does not have the shape of its system.
-    pub rows_malformed: u64,
-    /// Aggregate cells suppressed.
-    pub cells_suppressed: u64,
-}
-
-/// How often one objection code occurs.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct EvidenceCount {
-    /// Its system.
-    pub system: String,
-    /// Its text.
-    pub code: String,
-    /// How many rows.
-    pub rows: u64,
-}
 
 /// One output of the module.
 #[derive(Debug, Clone, PartialEq, Eq)]

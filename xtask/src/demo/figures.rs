@@ -11,7 +11,7 @@ pub(super) struct Place {
     pub(super) module: String,
     /// For example `2026-10`.
     pub(super) period: String,
-    /// A count of the bundle's header, `sent OUTPUT`, `tokens` or `evidence SYSTEM CODE`.
+    /// A count of the bundle's header, `sent OUTPUT`, `tokens` or `evidence SYSTEM CODE YEAR`.
     pub(super) name: String,
 }
 
@@ -57,12 +57,25 @@ pub(super) fn reported(printed: &Value) -> Result<Figures> {
             Ok(())
         };
         for (name, value) in bundle["counts"].as_object().context("a bundle has no counts")? {
-            match value.as_array() {
+            // Which units are UCUM is a grammar, and not one for SQL.
+            if name == "values-malformed" {
+                continue;
+            }
+            match value.as_object() {
                 Some(evidence) => {
-                    for entry in evidence {
+                    // How many rows were read depends on how a supplier files its codes, and is the mapping's affair.
+                    for (name, value) in evidence.iter().filter(|(_, value)| value.is_number()) {
+                        if name == "rows" {
+                            continue;
+                        }
+                        put(format!("evidence {name}"), value)?;
+                    }
+                    for entry in evidence["by-code"].as_array().into_iter().flatten() {
                         let (system, code) = (entry["system"].as_str(), entry["code"].as_str());
-                        let name = system.zip(code).map(|(system, code)| format!("evidence {system} {code}"));
-                        put(name.context("evidence without a code")?, &entry["rows"])?;
+                        let code = system.zip(code).map(|(system, code)| format!("{system} {code}"));
+                        let year = entry["year"].as_i64().map_or("-".to_owned(), |year| year.to_string());
+                        let name = code.map(|code| format!("evidence {code} {year}"));
+                        put(name.context("evidence without a code")?, &entry["entries"])?;
                     }
                 }
                 None => put(name.clone(), value)?,

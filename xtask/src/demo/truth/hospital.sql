@@ -5,14 +5,15 @@
 CREATE TEMP TABLE spell AS
 SELECT a.SpellId AS spell, s.person, substr(a.DischargedAt, 1, 7) AS month, substr(a.AdmittedAt, 1, 10) AS admitted,
        CASE WHEN s.standing IS NULL THEN 'rows-without-patient'
-            WHEN s.standing <> 'seen' THEN 'rows-withheld' ELSE 'crosses' END AS fate
+            WHEN s.standing <> 'seen' THEN 'rows-withheld'
+            WHEN a.IsDeleted THEN 'rows-deleted' ELSE 'crosses' END AS fate
 FROM Apc_Spell AS a LEFT JOIN standing AS s ON s.patient = a.HospitalId
-WHERE NOT a.IsDeleted AND a.DischargedAt <> '';
+WHERE a.DischargedAt <> '';
 
 CREATE TEMP TABLE coding AS
-SELECT s.person, s.month, s.admitted, c.Position AS position, CASE s.fate WHEN 'crosses' THEN k.fate ELSE s.fate END AS fate
-FROM Apc_Coding AS c JOIN spell AS s ON s.spell = c.SpellId JOIN known AS k ON k.system = c.CodeSystem AND k.code = c.Code
-WHERE NOT c.IsDeleted;
+SELECT s.person, s.month, s.admitted, c.Position AS position, CASE WHEN s.fate = 'crosses' AND c.IsDeleted THEN 'rows-deleted'
+            WHEN s.fate = 'crosses' THEN k.fate ELSE s.fate END AS fate
+FROM Apc_Coding AS c JOIN spell AS s ON s.spell = c.SpellId JOIN known AS k ON k.system = c.CodeSystem AND k.code = c.Code;
 
 CREATE TEMP TABLE input_row AS
 SELECT module, period, fate, count(*) AS rows FROM spell JOIN period ON period = month GROUP BY 1, 2, 3

@@ -3,24 +3,24 @@
 -- In: period (module, period, first_day, last_day), known (system, code, fate), listed (system, code, list),
 --     standing, registration, people
 
--- What becomes of every entry and issue that is neither deleted nor confidential.
+-- What becomes of every entry and issue.
 CREATE TEMP TABLE entry AS
 SELECT o.PatientId AS patient, s.person, substr(o.EnteredDate, 1, 10) AS recorded, o.CodeSystem AS system, o.Code AS code,
        CASE WHEN o.EffectiveDate NOT IN ('', '1800-01-01') THEN
            substr(o.EffectiveDate, 1, 10) || substr('-01-01', min(length(o.EffectiveDate), 10) - 3) END AS effective,
        CASE WHEN s.standing IS NULL THEN 'rows-without-patient'
-            WHEN s.standing <> 'seen' THEN 'rows-withheld' ELSE k.fate END AS fate
+            WHEN s.standing <> 'seen' THEN 'rows-withheld'
+            WHEN o.IsDeleted THEN 'rows-deleted' WHEN o.IsConfidential THEN 'rows-confidential' ELSE k.fate END AS fate
 FROM CareRecord_Observation AS o JOIN known AS k ON k.system = o.CodeSystem AND k.code = o.Code
-LEFT JOIN standing AS s ON s.patient = o.PatientId
-WHERE NOT o.IsDeleted AND NOT o.IsConfidential;
+LEFT JOIN standing AS s ON s.patient = o.PatientId;
 
 CREATE TEMP TABLE issue AS
 SELECT i.PatientId AS patient, s.person, substr(i.EnteredDate, 1, 10) AS recorded,
        CASE WHEN s.standing IS NULL THEN 'rows-without-patient'
-            WHEN s.standing <> 'seen' THEN 'rows-withheld' ELSE k.fate END AS fate
+            WHEN s.standing <> 'seen' THEN 'rows-withheld'
+            WHEN i.IsDeleted THEN 'rows-deleted' WHEN i.IsConfidential THEN 'rows-confidential' ELSE k.fate END AS fate
 FROM Prescribing_IssueRecord AS i JOIN known AS k ON k.system = i.CodeSystem AND k.code = i.Code
-LEFT JOIN standing AS s ON s.patient = i.PatientId
-WHERE NOT i.IsDeleted AND NOT i.IsConfidential;
+LEFT JOIN standing AS s ON s.patient = i.PatientId;
 
 CREATE TEMP TABLE patient AS
 SELECT r.*, s.person, CASE s.standing WHEN 'seen' THEN 'crosses' ELSE 'rows-withheld' END AS fate
@@ -90,6 +90,7 @@ JOIN one_each AS r ON r.module = p.module AND r.period = p.period AND r.person =
 WHERE d.diagnosed >= coalesce(d.resolved, '') AND coalesce(r.came, '') <= p.last_day
   AND coalesce(r.went, '9999') >= p.last_day AND coalesce(r.died_month, '9999') > p.period;
 
+-- Cells of fewer than five are not sent. With so many cells, and those that are sent rounded, no other has to be hidden for them.
 CREATE TEMP TABLE cell AS SELECT period, sex, band, count(*) AS patients FROM diabetic GROUP BY 1, 2, 3;
 
 CREATE TEMP TABLE fact AS
@@ -101,5 +102,7 @@ UNION ALL SELECT 'gp-monthly', period, 'sent patients', rows FROM extracted
 UNION ALL SELECT 'gp-monthly', period, 'tokens', count(*) FROM active GROUP BY 2
 UNION ALL SELECT 'diabetes-register', period, 'sent register', count(*) FROM diabetic GROUP BY 2
 UNION ALL SELECT 'diabetes-register', period, 'tokens', count(DISTINCT person) FROM diabetic GROUP BY 2
-UNION ALL SELECT 'diabetes-register', period, 'sent counts', count(*) FROM cell GROUP BY 2
-UNION ALL SELECT 'diabetes-register', period, 'cells-suppressed', sum(patients < 5) FROM cell GROUP BY 2;
+UNION ALL SELECT 'diabetes-register', period, 'sent counts', sum(patients >= 5) FROM cell GROUP BY 2
+-- Of four sexes and ten bands of age.
+UNION ALL SELECT p.module, p.period, 'cells-suppressed', 40 - coalesce(sum(patients >= 5), 0)
+          FROM period AS p LEFT JOIN cell AS c USING (period) WHERE p.module = 'diabetes-register' GROUP BY 2;
