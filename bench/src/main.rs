@@ -1,7 +1,8 @@
 //! The bars of `cargo xtask bench`: every row is a ratio to a peer, or a figure, measured in one run on this machine.
 //!
 //! Both sides of a ratio take turns and the median of each counts, so that what else the machine does meets both. What each
-//! row compares is said where it is measured: [`module`], [`extract`], [`size`], [`intake`], [`objections`], [`program`].
+//! row compares is said where it is measured: [`module`], [`extract`], [`size`], [`intake`], [`objections`], [`program`],
+//! [`tokens`].
 
 mod data;
 mod extract;
@@ -12,6 +13,7 @@ mod process;
 mod program;
 mod report;
 mod size;
+mod tokens;
 
 use std::path::PathBuf;
 
@@ -83,6 +85,9 @@ fn bench(only: &[String], json: Option<PathBuf>) -> anyhow::Result<()> {
             "objection-register" => objections::register(&data),
             "first-run" => program::first_run(&data),
             "agent-binary" => program::binary_size(&data),
+            "oprf-tokens" => tokens::by_keyholder(&data),
+            "oprf-over-curve" => tokens::over_curve(),
+            "sealed-key-tokens" => tokens::sealed_key(),
             _ => program::idle_memory(&data),
         };
         let (value, detail) = found.with_context(|| format!("row {}", bar.name))?;

@@ -12,10 +12,11 @@ use lockgate_signing::keys::{KeyError, PublicKey, SigningKey};
 use lockgate_signing::manifest::Manifest;
 use lockgate_signing::mapping::Mapping;
 use lockgate_signing::policy::{ObjectionPolicy, SensitiveCodes};
+use lockgate_signing::token_keys::TokenKeys;
 
 use crate::config::Config;
 use crate::guest::{GuestEngine, GuestError, HostLimits};
-use crate::identity::{TokenKey, TokenKeyError};
+use crate::identity::{Tokens, TokensError};
 use crate::ledger::{Event, Ledger, LedgerError};
 use crate::linker_client::{LinkerClient, LinkerError};
 use crate::outbox::{Outbox, OutboxError};
@@ -43,9 +44,9 @@ pub enum AgentError {
         /// Why it is not a key.
         source: KeyError,
     },
-    /// The pseudonym key.
+    /// Tokens cannot be made.
     #[error(transparent)]
-    TokenKey(#[from] TokenKeyError),
+    Tokens(#[from] TokensError),
     /// Another agent works on the same state.
     #[error("another agent is running on {}; wait until it is done", .0.display())]
     Busy(PathBuf),
@@ -94,7 +95,7 @@ pub struct Agent {
     pub ledger: Ledger,
     /// The site's key.
     pub key: SigningKey,
-    tokens: TokenKey,
+    tokens: Tokens,
     progress: Progress,
     _lock: File,
 }
@@ -124,7 +125,7 @@ impl Agent {
             lockgate_durable::sweep(&config.state_dir.join(folder))?;
         }
         let key = key_file::load(&config.key_path()).map_err(AgentError::NotEnrolled)?;
-        let tokens = TokenKey::load(&config.tokens.key_file, config.tokens.epoch)?;
+        let tokens = Tokens::open(&config)?;
         let outbox = Outbox::open(&config.state_dir)?;
         let mut ledger = Ledger::open(&config.state_dir.join("ledger.jsonl"))?;
         run::recover(&outbox, &mut ledger, &key, &tokens, now)?;
@@ -280,8 +281,11 @@ impl Common {
     fn with(&self, registry: &Registry, module: &Name) -> Result<Signed, AgentError> {
         let missing = || AgentError::NotPublished { what: "module", name: module.clone() };
         let version = registry.latest_modules().get(module).map(|version| (*version).clone());
+        let module = registry.fetch_module(module, &version.ok_or_else(missing)?)?;
+        let token_keys = registry.fetch_latest::<TokenKeys>(&module.manifest().value().purpose)?;
         Ok(Signed {
-            module: registry.fetch_module(module, &version.ok_or_else(missing)?)?,
+            module,
+            token_keys: token_keys.map(Arc::new),
             mapping: Arc::clone(&self.mapping),
             policy: Arc::clone(&self.policy),
             sensitive: Arc::clone(&self.sensitive),

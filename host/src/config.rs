@@ -85,12 +85,20 @@ fn default_give_up_s() -> u64 {
 
 /// How tokens are made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct TokensConfig {
-    /// The pseudonym key: a file of mode 0600 with 64 hexadecimal digits.
-    pub key_file: PathBuf,
-    /// The key's epoch.
-    pub epoch: u32,
+#[serde(tag = "scheme", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
+pub enum TokensConfig {
+    /// With a key that the site holds: for sites without a way to the keyholder.
+    SealedKey {
+        /// The pseudonym key: a file of mode 0600 with 64 hexadecimal digits.
+        key_file: PathBuf,
+        /// The key's epoch.
+        epoch: u32,
+    },
+    /// By the keyholder, who sees no input. Which key is right is published with the registry.
+    Oprf {
+        /// `https://…`; plain `http://` to this machine only.
+        keyholder: String,
+    },
 }
 
 /// The configuration cannot be used.
@@ -132,7 +140,6 @@ impl Config {
             &mut config.state_dir,
             &mut config.database.path,
             &mut config.registry.root,
-            &mut config.tokens.key_file,
         ] {
             *relative = folder.join(&*relative);
         }
@@ -152,3 +159,11 @@ impl Config {
         self.state_dir.join("linker-key.pem")
     }
 }
+        if let TokensConfig::SealedKey { key_file, .. } = &mut config.tokens {
+            *key_file = folder.join(&*key_file);
+        }
+    /// The public half of the site's key, for the keyholder's operator.
+    pub fn public_key_path(&self) -> PathBuf {
+        self.state_dir.join("site-key.pub.pem")
+    }
+

@@ -60,6 +60,7 @@ pub fn enrol(config: &Config, client: &LinkerClient, token_file: &Path) -> Resul
     let key = if path.exists() { key_file::load(&path)? } else { key_file::create(&path)? };
     // 2. Signed with the key that it carries: proof of possession.
     let public_key = key.public();
+    write_atomic(&config.public_key_path(), public_key.to_pem()?.as_bytes())?;
     let request = EnrolmentRequest { site: config.site.clone(), public_key, secret: token.secret };
     let answer = client.enrol(sign(&request, &key))?;
     // 3. The key that will sign receipts is the one that the operator's token names, whoever answered.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use jiff::civil::Date;
-use lockgate_signing::bundle::{BundleHeader, Counts, EvidenceCounts, ModuleRef, TokenInfo, TokenScheme};
+use lockgate_signing::bundle::{BundleHeader, Counts, EvidenceCounts, ModuleRef, TokenInfo};
 use lockgate_signing::digest::Digest;
 use lockgate_signing::direction::{Direction, Override};
 use lockgate_signing::envelope::sign;
@@ -19,6 +19,7 @@ use lockgate_signing::keys::SigningKey;
 use lockgate_signing::manifest::{Input, Manifest, Span};
 use lockgate_signing::mapping::Mapping;
 use lockgate_signing::policy::{ObjectionPolicy, SensitiveCodes};
+use lockgate_signing::token_keys::TokenKeys;
 
 use crate::check::Checker;
 use crate::config::Config;
@@ -29,7 +30,7 @@ use crate::failpoint::failpoint;
 use crate::guest::{
     GuestEngine, GuestError, InputMessage, Inputs, NewCode, ReadInput, ReadyModule, RunState,
 };
-use crate::identity::{IdentityError, IdentityRules, Lookup, Patients, TokenKey};
+use crate::identity::{IdentityError, IdentityRules, Lookup, Patients, TokenRules, Tokens};
 use crate::ledger::{Event, Ledger, LedgerError};
 use crate::objections::EvidenceError;
 use crate::outbox::{Outbox, OutboxError};
@@ -122,6 +123,8 @@ impl Now {
 
 /// Everything that was signed and is current.
 #[derive(Debug)]
+    /// The published token keys of the module's purpose, where the site's tokens are the keyholder's.
+    pub token_keys: Option<Arc<Trusted<TokenKeys>>>,
 pub struct Signed {
     /// The module.
     pub module: TrustedModule,
@@ -143,7 +146,7 @@ pub struct Site<'a> {
     /// The site's signing key.
     pub key: &'a SigningKey,
     /// The pseudonym key.
-    pub tokens: &'a TokenKey,
+    pub tokens: &'a Tokens,
     /// The engine.
     pub engine: &'a GuestEngine,
     /// Where progress is shown.
@@ -252,10 +255,15 @@ impl<'a> Run<'a> {
         failpoint("run.objections");
         // identity: who objects gets no handle
         let rules = IdentityRules {
-            site: &site.config.site,
             mode: site.config.mode,
-            key: site.tokens,
-            purpose: manifest.purpose.as_str(),
+            tokens: site.tokens,
+            making: TokenRules {
+                site: &site.config.site,
+                key: site.key,
+                domain: &manifest.purpose,
+                published: signed.token_keys.as_deref().map(Trusted::value),
+                today: now.today,
+            },
             links: &manifest.tokens.link,
             overrides_type_1: overrides(signed, Override::Type1),
         };
@@ -367,6 +375,7 @@ impl<'a> Run<'a> {
             evidence: self.evidence.clone(),
             ..Counts::default()
         }
+        let (scheme, epoch) = self.patients.tokens();
     }
 
     fn header(&self, period: Period, made: &FinishedPeriod, ledger: &Ledger) -> BundleHeader {
@@ -388,8 +397,8 @@ impl<'a> Run<'a> {
             cohorts: None,
             purpose: self.manifest.purpose.clone(),
             tokens: TokenInfo {
-                scheme: TokenScheme::SealedKey,
-                epoch: self.site.tokens.epoch,
+                scheme,
+                epoch,
                 links: self.manifest.tokens.link.iter().map(|kind| kind.name().to_owned()).collect(),
             },
             period,
@@ -433,7 +442,7 @@ impl<'a> Run<'a> {
 }
 
 /// A keyed digest of what a bundle says, its place in the chain and the time aside.
-fn content_digest(key: &TokenKey, header: &BundleHeader) -> String {
+fn content_digest(key: &Tokens, header: &BundleHeader) -> String {
     let blocks: Vec<u8> = header.blocks().flat_map(|block| *block.digest.as_bytes()).collect();
     Digest::from_bytes(key.private_digest(&blocks)).to_hex()
 }
@@ -457,7 +466,7 @@ pub fn recover(
     outbox: &Outbox,
     ledger: &mut Ledger,
     key: &SigningKey,
-    tokens: &TokenKey,
+    tokens: &Tokens,
     now: Now,
 ) -> Result<(), RunError> {
     for queued in outbox.queued(&key.public())? {

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
-use http_body_util::LengthLimitError;
+use http_body_util::BodyExt as _;
 use lockgate_signing::evaluation::EvaluationAnswer;
 use tokio::sync::Semaphore;
 
@@ -54,11 +54,9 @@ async fn observe(request: Request, next: Next) -> Response {
 async fn evaluate(State(service): State<Service>, body: Body) -> Result<Response, Problem> {
     let limits = &service.limits;
     // Before a turn is taken: a body that comes slowly holds a connection and nothing else.
-    let received = to_bytes(body, Limits::REQUEST_BYTES_MAX);
+    let received = receive(body);
     let bytes = match tokio::time::timeout(Duration::from_secs(limits.request_timeout_s), received).await {
-        Ok(Ok(bytes)) => bytes,
-        Ok(Err(error)) if is_too_large(&error) => return Err(Reason::TooLarge.into()),
-        Ok(Err(_)) => return Err(Problem::Interrupted),
+        Ok(received) => received?,
         Err(_) => return Err(Problem::Timeout),
     };
     let turn = Arc::clone(&service.evaluations).acquire_owned();
@@ -75,8 +73,22 @@ async fn evaluate(State(service): State<Service>, body: Body) -> Result<Response
     Ok(([(header::CONTENT_TYPE, content_type)], answer).into_response())
 }
 
-fn is_too_large(error: &axum::Error) -> bool {
-    std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<LengthLimitError>)
+/// What is read and dropped of a request that is too large, so that its sender gets to read the answer.
+const DRAIN_BYTES_MAX: usize = 4 << 20;
+
+async fn receive(mut body: Body) -> Result<Vec<u8>, Problem> {
+    let (mut bytes, mut received) = (Vec::new(), 0_usize);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Problem::Interrupted)?.into_data() else { continue };
+        received += data.len();
+        if received > DRAIN_BYTES_MAX {
+            break;
+        }
+        if received <= Limits::REQUEST_BYTES_MAX {
+            bytes.extend_from_slice(&data);
+        }
+    }
+    if received > Limits::REQUEST_BYTES_MAX { Err(Reason::TooLarge.into()) } else { Ok(bytes) }
 }
 
 async fn health(State(service): State<Service>) -> Json<serde_json::Value> {

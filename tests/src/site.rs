@@ -22,6 +22,8 @@ pub struct SiteOptions {
     pub as_of: String,
     /// Seconds after which it stops trying to reach the linker; 0: one attempt.
     pub give_up_s: u64,
+    /// The keyholder that evaluates its tokens; absent: the key of the stage.
+    pub keyholder: Option<String>,
 }
 
 impl SiteOptions {
@@ -34,6 +36,7 @@ impl SiteOptions {
             mapping: "gp-extract",
             as_of: crate::AS_OF.to_owned(),
             give_up_s: 20,
+            keyholder: None,
         }
     }
 
@@ -79,12 +82,16 @@ impl Site {
         pseudonym_key: &Path,
     ) -> anyhow::Result<()> {
         let SiteOptions { id, kind, database, mapping, give_up_s, .. } = &self.options;
+        let tokens = match &self.options.keyholder {
+            Some(url) => format!("scheme = \"oprf\"\nkeyholder = \"{url}\"\n"),
+            None => format!("scheme = \"sealed-key\"\nkey-file = {pseudonym_key:?}\nepoch = 1\n"),
+        };
         let config = format!(
             "site = \"{id}\"\nkind = \"{kind}\"\nmode = \"demo\"\nstate-dir = \"state\"\n\n\
              [database]\npath = {database:?}\nmapping = \"{mapping}\"\n\n\
              [registry]\nlocation = {registry:?}\nroot = {root:?}\npolicy = \"objections-england\"\n\
              sensitive = \"sensitive-england\"\n\n[linker]\nurl = \"{linker_url}\"\ngive-up-s = {give_up_s}\n\n\
-             [tokens]\nkey-file = {pseudonym_key:?}\nepoch = 1\n"
+             [tokens]\n{tokens}"
         );
         std::fs::write(self.config_path(), config).context("cannot write the site's configuration")
     }

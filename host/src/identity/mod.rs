@@ -6,16 +6,24 @@
 //!
 //! Handles are numbered in the order of the tokens, which carries nothing of the local order.
 
+mod cache;
+mod inputs;
+mod keyholder;
 mod local_ids;
+mod local_key;
 mod nhs_number;
-mod tokens;
+mod oprf;
+mod scheme;
+mod sealed_key;
+#[cfg(test)]
+mod vectors;
 
 use std::collections::HashMap;
 
 use hashbrown::DefaultHashBuilder;
 use lockgate_signing::block::{Bitmap, LinkTokens, PatientTable, Token};
+use lockgate_signing::bundle::TokenScheme;
 use lockgate_signing::canonical;
-use lockgate_signing::ids::SiteId;
 use lockgate_signing::manifest::LinkKind;
 use lockgate_signing::mapping::Mapping;
 
@@ -24,10 +32,15 @@ use crate::objections::{Interval, Objection, ObjectionRegister};
 use crate::source::{
     CategoryReader, CellError, DateReader, FlagReader, Place, Select, Snapshot, SourceError, text,
 };
+use cache::InputName;
+use inputs::{Input, LinkParts};
 use local_ids::LocalIds;
 use nhs_number::NhsNumber;
-use tokens::{IdentityParts, TokenDomain};
-pub use tokens::{TokenKey, TokenKeyError};
+use oprf::PatientSecret;
+use scheme::Made;
+pub(crate) use scheme::TokenRules;
+pub use scheme::{Tokens, TokensError};
+pub use sealed_key::{TokenKey, TokenKeyError};
 
 /// The identity table cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +58,9 @@ pub enum IdentityError {
         /// The second row.
         row: u64,
     },
+    /// Tokens cannot be made, or not now.
+    #[error(transparent)]
+    Tokens(#[from] TokensError),
     /// Nobody at all.
     #[error("the identity table is empty; check the mapping and that the copy of the database is whole")]
     Empty,
@@ -78,15 +94,38 @@ pub(crate) struct PatientCounts {
     pub(crate) let_in: u64,
 }
 
+impl PatientCounts {
+    /// Counts somebody, and says whether modules may see them.
+    fn admits(&mut self, person: &Candidate, overrides_type_1: bool) -> bool {
+        if person.test {
+            self.test_patients += 1;
+            return false;
+        }
+        self.patients += 1;
+        self.invalid_nhs_numbers += u64::from(!person.valid_number);
+        if person.objection.type_1 && !overrides_type_1 {
+            self.withheld_type_1 += 1;
+            return false;
+        }
+        if person.sensitive {
+            self.withheld_sensitive += 1;
+            return false;
+        }
+        self.let_in += u64::from(person.objection.type_1);
+        self.flagged_type_2 += u64::from(person.objection.type_2);
+        true
+    }
+}
+
 /// Run-local handles and the tokens behind them. Holds local ids, so it can be neither printed nor serialised.
 pub(crate) struct Patients {
     /// Each local id's handle or [`WITHHELD`].
     local_ids: LocalIds,
     persons: Vec<Person>,
-    /// The link tokens of each candidate, one of each kind.
+    /// The link tokens of each person, one of each kind.
     links: Vec<Option<Token>>,
     kinds: usize,
-    domain: TokenDomain,
+    made: Made,
     pub(crate) counts: PatientCounts,
 }
 
@@ -95,16 +134,16 @@ const WITHHELD: u32 = u32::MAX;
 /// Somebody that modules may see: tokens and no identity.
 struct Person {
     token: Token,
+    secret: PatientSecret,
     type_2: bool,
     /// Which dissents the objection evidence held.
     dissents_seen: Objection,
-    /// Whose link tokens are theirs.
-    candidate: u32,
 }
 
 /// Somebody while the identity table is read.
 struct Candidate {
-    token: Token,
+    /// What stands for the token until it is made.
+    name: InputName,
     objection: Objection,
     dissents_seen: Objection,
     sensitive: bool,
@@ -114,10 +153,9 @@ struct Candidate {
 
 /// Who is asking, and how tokens are made.
 pub(crate) struct IdentityRules<'a> {
-    pub(crate) site: &'a SiteId,
     pub(crate) mode: Mode,
-    pub(crate) key: &'a TokenKey,
-    pub(crate) purpose: &'a str,
+    pub(crate) tokens: &'a Tokens,
+    pub(crate) making: TokenRules<'a>,
     pub(crate) links: &'a [LinkKind],
     /// Whether a direction lets in who objects by Type 1.
     pub(crate) overrides_type_1: bool,
@@ -140,16 +178,14 @@ impl Patients {
         let flags = [5, 6].map(|at| select.columns[at].map(|(column, at)| (FlagReader::of(column), at)));
         let text_at = |column: usize| select.columns[column].map(|(_, at)| at);
 
-        let mut patients = Self {
-            local_ids: LocalIds::default(),
-            persons: Vec::new(),
-            links: Vec::new(),
-            kinds: rules.links.len(),
-            domain: rules.key.domain(rules.purpose),
-            counts: PatientCounts::default(),
-        };
+        let mut maker = rules.tokens.maker(&rules.making)?;
+        let mut local_ids = LocalIds::default();
+        let mut links: Vec<Option<InputName>> = Vec::new();
+        // Registrations of one person may differ in postcode: the further link tokens, by their place in `links`.
+        let mut more_links: Vec<(usize, InputName)> = Vec::new();
         let mut candidates: Vec<Candidate> = Vec::new();
-        let mut by_token: HashMap<Token, u32, DefaultHashBuilder> = HashMap::default();
+        // Keyed hashes: nobody outside can choose them so that they collide.
+        let mut by_name: HashMap<InputName, u32, DefaultHashBuilder> = HashMap::default();
         let mut live_number = false;
         let mut twice = None;
         snapshot.read(&select, |row_number, row| {
@@ -188,20 +224,17 @@ impl Patients {
             let (test, sensitive) = (test?, sensitive?);
             live_number |= number.is_some_and(|number| !number.is_test());
 
-            let parts = IdentityParts {
-                nhs_number: number,
-                birth_date: birth_date.filter(|date| date.first == date.last).map(|date| date.first),
-                sex: sex.map_or("unknown", |position| canonical::SEX[usize::from(position)]),
-                postcode,
-            };
-            let token = match &number {
-                Some(number) => patients.domain.of_nhs_number(number),
-                None => patients.domain.of_local_id(rules.site.as_str(), local_id),
-            };
-            let candidate = *by_token.entry(token).or_insert_with(|| {
-                patients.links.extend(rules.links.iter().map(|_| None));
+            let sex = sex.map(|position| canonical::SEX[usize::from(position)]);
+            let birth_date = birth_date.filter(|date| date.first == date.last).map(|date| date.first);
+            let parts = LinkParts::new(number, birth_date, sex, postcode);
+            let name = maker.name(&match &number {
+                Some(number) => Input::of_nhs_number(number),
+                None => Input::of_local_id(rules.making.site.as_str(), local_id),
+            });
+            let candidate = *by_name.entry(name).or_insert_with(|| {
+                links.extend(rules.links.iter().map(|_| None));
                 candidates.push(Candidate {
-                    token,
+                    name,
                     objection: Objection::default(),
                     dissents_seen: Objection::default(),
                     sensitive: false,
@@ -211,10 +244,12 @@ impl Patients {
                 candidates.len() as u32 - 1
             });
             let person = &mut candidates[candidate as usize];
-            let links = &mut patients.links[candidate as usize * rules.links.len()..];
-            for (link, kind) in links.iter_mut().zip(rules.links) {
-                // Registrations of one person may differ in postcode; which one is read first must not matter.
-                *link = (*link).max(patients.domain.link(*kind, &parts));
+            for (kind, place) in rules.links.iter().zip(candidate as usize * rules.links.len()..) {
+                let Some(name) = parts.input(*kind).map(|input| maker.name(&input)) else { continue };
+                match links[place] {
+                    Some(before) if before != name => more_links.push((place, name)),
+                    _ => links[place] = Some(name),
+                }
             }
             let objection = register.of(local_id);
             person.objection.type_1 |= objection.type_1;
@@ -226,7 +261,7 @@ impl Patients {
             // A number that is never issued belongs to a test patient, except where everybody is one.
             person.test |=
                 test || rules.mode == Mode::Production && number.is_some_and(|number| number.is_test());
-            if !patients.local_ids.insert(local_id, candidate) && twice.is_none() {
+            if !local_ids.insert(local_id, candidate) && twice.is_none() {
                 twice = Some(row_number);
             }
             Ok(())
@@ -240,38 +275,52 @@ impl Patients {
         if live_number && rules.mode == Mode::Demo {
             return Err(IdentityError::LiveNumberInDemo);
         }
-        patients.admit(candidates, rules.overrides_type_1);
-        Ok(patients)
+        let kinds = rules.links.len();
+        let mut counts = PatientCounts::default();
+        let admits: Vec<bool> =
+            candidates.iter().map(|person| counts.admits(person, rules.overrides_type_1)).collect();
+        more_links.retain(|(place, _)| admits[place / kinds]);
+        // Tokens are made for those who may be seen, and for nobody else.
+        let admitted = || (0..candidates.len()).filter(|&candidate| admits[candidate]);
+        let patient_names = admitted().map(|candidate| candidates[candidate].name);
+        let link_names =
+            admitted().flat_map(|candidate| links[candidate * kinds..][..kinds].iter().flatten());
+        let further = more_links.iter().map(|(_, name)| name);
+        maker.make(patient_names.chain(link_names.chain(further).copied()))?;
+
+        // Handles are given in the order of the tokens.
+        let mut persons: Vec<(Person, usize)> = admitted()
+            .map(|candidate| {
+                let person = &candidates[candidate];
+                let (token, secret) = maker.token(&person.name)?;
+                let (type_2, dissents_seen) = (person.objection.type_2, person.dissents_seen);
+                Ok((Person { token, secret, type_2, dissents_seen }, candidate))
+            })
+            .collect::<Result<_, TokensError>>()?;
+        persons.sort_unstable_by_key(|(person, _)| person.token);
+        let mut handles = vec![WITHHELD; candidates.len()];
+        let mut person_links = Vec::with_capacity(persons.len() * kinds);
+        for (handle, (_, candidate)) in (0..).zip(&persons) {
+            handles[*candidate] = handle;
+            for name in &links[candidate * kinds..][..kinds] {
+                let made = name.as_ref().map(|name| maker.token(name)).transpose()?;
+                person_links.push(made.map(|(token, _)| token));
+            }
+        }
+        for (place, name) in &more_links {
+            // The largest of a person's link tokens: which registration is read first does not matter.
+            let (token, _) = maker.token(name)?;
+            let link = &mut person_links[handles[place / kinds] as usize * kinds + place % kinds];
+            *link = (*link).max(Some(token));
+        }
+        local_ids.map(|candidate| handles[candidate as usize]);
+        let persons = persons.into_iter().map(|(person, _)| person).collect();
+        Ok(Self { local_ids, persons, links: person_links, kinds, made: maker.finish(), counts })
     }
 
-    /// Gives handles, in the order of the tokens, to those who may be seen.
-    fn admit(&mut self, candidates: Vec<Candidate>, overrides_type_1: bool) {
-        let mut order: Vec<u32> = (0..candidates.len() as u32).collect();
-        order.sort_unstable_by_key(|&candidate| candidates[candidate as usize].token);
-        let mut handles = vec![WITHHELD; candidates.len()];
-        for candidate in order {
-            let person = &candidates[candidate as usize];
-            if person.test {
-                self.counts.test_patients += 1;
-                continue;
-            }
-            self.counts.patients += 1;
-            self.counts.invalid_nhs_numbers += u64::from(!person.valid_number);
-            if person.objection.type_1 && !overrides_type_1 {
-                self.counts.withheld_type_1 += 1;
-                continue;
-            }
-            if person.sensitive {
-                self.counts.withheld_sensitive += 1;
-                continue;
-            }
-            self.counts.let_in += u64::from(person.objection.type_1);
-            self.counts.flagged_type_2 += u64::from(person.objection.type_2);
-            handles[candidate as usize] = self.persons.len() as u32;
-            let (token, type_2) = (person.token, person.objection.type_2);
-            self.persons.push(Person { token, type_2, dissents_seen: person.dissents_seen, candidate });
-        }
-        self.local_ids.map(|candidate| handles[candidate as usize]);
+    /// How the tokens were made, and the epoch of their key.
+    pub(crate) fn tokens(&self) -> (TokenScheme, u32) {
+        (self.made.scheme, self.made.epoch)
     }
 
     /// What a local id is to the boundary.
@@ -295,7 +344,8 @@ impl Patients {
 
     /// The number of an episode of a patient.
     pub(crate) fn episode(&self, handle: u32, local_id: &[u8]) -> f64 {
-        self.domain.episode(&self.persons[handle as usize].token, local_id)
+        let person = &self.persons[handle as usize];
+        self.made.episode(&person.token, &person.secret, local_id)
     }
 
     /// The token table's rows for these handles.
@@ -305,8 +355,8 @@ impl Patients {
         persons().enumerate().filter(|(_, person)| person.type_2).for_each(|(row, _)| type_2.set(row));
         let links = (0..self.kinds).map(|kind| {
             let mut missing = Bitmap::none(handles.len());
-            let tokens = persons().enumerate().map(|(row, person)| {
-                self.links[person.candidate as usize * self.kinds + kind].unwrap_or_else(|| {
+            let tokens = handles.iter().enumerate().map(|(row, &handle)| {
+                self.links[handle as usize * self.kinds + kind].unwrap_or_else(|| {
                     missing.set(row);
                     Token::default()
                 })

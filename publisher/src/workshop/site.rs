@@ -159,6 +159,7 @@ struct LinkerConfig {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct TokensConfig {
+    scheme: &'static str,
     key_file: &'static str,
     epoch: u32,
 }
@@ -183,7 +184,7 @@ impl Config {
             },
             // A preview sends nothing; the discard port, should it ever try.
             linker: LinkerConfig { url: "http://127.0.0.1:9" },
-            tokens: TokensConfig { key_file: "pseudonym.key", epoch: 1 },
+            tokens: TokensConfig { scheme: "sealed-key", key_file: "pseudonym.key", epoch: 1 },
         })
     }
 }
