@@ -1,7 +1,9 @@
 //! End-to-end tests over the real binaries: one subject a file.
 
 mod arrows;
+mod attacks;
 mod code_columns;
+mod conformance;
 mod crashes;
 mod full_disk;
 mod hostile;

@@ -1,0 +1,10 @@
+//! Attacks by whoever holds the web server, the network, or some of the keys, through the real agent. Each ends in its
+//! own clear message, and leaves the agent running what it ran before.
+
+pub(crate) mod case;
+pub(crate) mod forge;
+mod served;
+mod signers;
+mod store;
+mod time;
+mod versions;

@@ -1,0 +1,127 @@
+//! The site's own record of the registry: torn, rotten, gone, and cut off by a crash.
+
+use std::path::Path;
+
+use anyhow::ensure;
+use lockgate_tests::AS_OF;
+
+use super::case::Case;
+use crate::TestResult;
+
+type Damage = fn(&Path) -> std::io::Result<()>;
+
+const DAMAGES: [(&str, Damage); 4] = [
+    ("torn", |file| {
+        let bytes = std::fs::read(file)?;
+        std::fs::write(file, &bytes[..bytes.len() / 2])
+    }),
+    ("rotten", |file| {
+        let mut bytes = std::fs::read(file)?;
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(file, bytes)
+    }),
+    ("empty", |file| std::fs::write(file, "")),
+    ("gone", |file| std::fs::remove_file(file)),
+];
+
+#[test]
+fn a_damaged_copy_is_built_again() -> TestResult {
+    for (what, damage) in DAMAGES {
+        let case = Case::new()?;
+        damage(&case.trust().join("known.json"))?;
+        let refreshed = case.refreshes()?;
+        ensure!(refreshed.stderr.contains("it is built again from the pinned root"), "{what}: {refreshed:?}");
+        ensure!(!case.refreshes()?.stderr.contains("built again"), "{what}: it is said again");
+        case.still_runs()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_damaged_copy_does_not_let_an_old_registry_in() -> TestResult {
+    for (what, damage) in DAMAGES {
+        let case = Case::new()?;
+        let timestamp = case.forge.file("timestamp.json");
+        let old = std::fs::read(&timestamp)?;
+        case.forge.revise("timestamp", |_| {})?;
+        case.refreshes()?;
+        let current = std::fs::read(&timestamp)?;
+        std::fs::write(&timestamp, old)?;
+        damage(&case.trust().join("known.json"))?;
+        let refused = case.run(AS_OF, &["refresh"])?.expect(1)?;
+        ensure!(refused.stderr.contains("went back: timestamp"), "{what}: {refused:?}");
+        std::fs::write(&timestamp, current)?;
+        case.refreshes()?;
+        case.still_runs()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_damaged_floor_is_taken_from_the_copy() -> TestResult {
+    for (what, damage) in DAMAGES {
+        let case = Case::new()?;
+        let old = std::fs::read(case.forge.file("timestamp.json"))?;
+        case.forge.revise("timestamp", |_| {})?;
+        case.refreshes()?;
+        damage(&case.trust().join("floor.json"))?;
+        let refreshed = case.refreshes()?;
+        ensure!(
+            refreshed.stderr.contains("record of the versions that it has seen was damaged"),
+            "{what}: {refreshed:?}"
+        );
+        damage(&case.trust().join("floor.json"))?;
+        std::fs::write(case.forge.file("timestamp.json"), old)?;
+        case.is_refused("went back: timestamp")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_site_that_lost_both_says_so_and_does_not_begin_anew_by_itself() -> TestResult {
+    let case = Case::new()?;
+    for file in ["known.json", "floor.json"] {
+        std::fs::write(case.trust().join(file), "torn")?;
+    }
+    let refused = case.run(AS_OF, &["refresh"])?.expect(1)?;
+    ensure!(
+        refused.stderr.contains("record of what it has seen of the registry is lost"),
+        "{}",
+        refused.stderr
+    );
+    // The remedy that it names.
+    std::fs::remove_dir_all(case.trust())?;
+    case.refreshes()?;
+    case.still_runs()
+}
+
+#[test]
+fn targets_that_rot_on_the_disk_are_fetched_again() -> TestResult {
+    let case = Case::new()?;
+    for file in std::fs::read_dir(case.trust().join("targets"))? {
+        std::fs::write(file?.path(), "rotten")?;
+    }
+    case.refreshes()?;
+    case.still_runs()
+}
+
+#[test]
+fn a_kill_at_every_place_of_a_refresh() -> TestResult {
+    for place in ["trust.before-fetch", "trust.fetched", "trust.floor-saved", "trust.saved"] {
+        let case = Case::new()?;
+        case.forge.revise("modules", |_| {})?;
+        case.refresh_dies_at(place)?;
+        case.still_runs()?;
+        let refreshed = case.refreshes()?;
+        ensure!(!refreshed.stderr.contains("damaged"), "{place}: {refreshed:?}");
+        let old = std::fs::read(case.forge.file("timestamp.json"))?;
+        case.forge.revise("timestamp", |_| {})?;
+        case.refresh_dies_at(place)?;
+        // Whether the killed one saw the new version or not, the one before it is not let in after it was seen.
+        case.refreshes()?;
+        std::fs::write(case.forge.file("timestamp.json"), old)?;
+        case.is_refused("went back: timestamp")?;
+    }
+    Ok(())
+}
