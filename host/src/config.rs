@@ -143,6 +143,9 @@ impl Config {
         ] {
             *relative = folder.join(&*relative);
         }
+        if let TokensConfig::SealedKey { key_file, .. } = &mut config.tokens {
+            *key_file = folder.join(&*key_file);
+        }
         if !config.registry.location.contains("://") {
             config.registry.location = folder.join(&config.registry.location).display().to_string();
         }
@@ -154,16 +157,13 @@ impl Config {
         self.state_dir.join("site-key.pem")
     }
 
-    /// The linker's public key, as pinned when the site was enrolled.
-    pub fn linker_key_path(&self) -> PathBuf {
-        self.state_dir.join("linker-key.pem")
-    }
-}
-        if let TokensConfig::SealedKey { key_file, .. } = &mut config.tokens {
-            *key_file = folder.join(&*key_file);
-        }
     /// The public half of the site's key, for the keyholder's operator.
     pub fn public_key_path(&self) -> PathBuf {
         self.state_dir.join("site-key.pub.pem")
     }
 
+    /// The linker's public key, as pinned when the site was enrolled.
+    pub fn linker_key_path(&self) -> PathBuf {
+        self.state_dir.join("linker-key.pem")
+    }
+}

@@ -123,8 +123,6 @@ impl Now {
 
 /// Everything that was signed and is current.
 #[derive(Debug)]
-    /// The published token keys of the module's purpose, where the site's tokens are the keyholder's.
-    pub token_keys: Option<Arc<Trusted<TokenKeys>>>,
 pub struct Signed {
     /// The module.
     pub module: TrustedModule,
@@ -134,6 +132,8 @@ pub struct Signed {
     pub policy: Arc<Trusted<ObjectionPolicy>>,
     /// The sensitive codes.
     pub sensitive: Arc<Trusted<SensitiveCodes>>,
+    /// The published token keys of the module's purpose, where the site's tokens are the keyholder's.
+    pub token_keys: Option<Arc<Trusted<TokenKeys>>>,
     /// Directions for this module that the site has accepted and that stand today.
     pub directions: Vec<Trusted<Direction>>,
 }
@@ -375,11 +375,11 @@ impl<'a> Run<'a> {
             evidence: self.evidence.clone(),
             ..Counts::default()
         }
-        let (scheme, epoch) = self.patients.tokens();
     }
 
     fn header(&self, period: Period, made: &FinishedPeriod, ledger: &Ledger) -> BundleHeader {
         let (module, head) = (&self.signed.module, ledger.head());
+        let (scheme, epoch) = self.patients.tokens();
         let manifest = module.manifest();
         BundleHeader {
             site: self.site.config.site.clone(),
