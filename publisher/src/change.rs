@@ -87,6 +87,9 @@ impl Change {
             let wrong = |why: String| ChangeError::Unreadable { role, why };
             let (version, unknown) = if role == Role::Root {
                 let root: Root = document.document().map_err(unreadable)?;
+                if !root.is_usual() {
+                    return Err(wrong("it is not as this version writes it".to_owned()));
+                }
                 (root.version, root.unknown_field().map(str::to_owned))
             } else {
                 let list: Targets = document.document().map_err(unreadable)?;

@@ -119,6 +119,15 @@ impl Root {
         self.rest.keys().map(String::as_str).next()
     }
 
+    /// Whether it is of the kind that this version writes: the four roles, keys under their own ids, files named by
+    /// their digests.
+    pub fn is_usual(&self) -> bool {
+        self.consistent_snapshot
+            && envelope::are_plain(&self.keys)
+            && self.roles.len() == Self::NAMES.len()
+            && Self::NAMES.iter().all(|role| self.roles.contains_key(role.name()))
+    }
+
     /// Who signs for one of its roles.
     pub fn authority(&self, role: Role) -> Option<Authority> {
         let signers = self.roles.get(role.name())?;
@@ -258,7 +267,9 @@ impl Targets {
     /// the search.
     pub fn delegates_as_usual(&self) -> bool {
         let roles = self.delegations.as_ref().map(|all| all.roles.as_slice()).unwrap_or_default();
-        roles.len() == Role::DELEGATED.len()
+        let keys = self.delegations.as_ref().map(|all| &all.keys);
+        keys.is_some_and(envelope::are_plain)
+            && roles.len() == Role::DELEGATED.len()
             && roles.iter().zip(Role::DELEGATED).all(|(role, usual)| {
                 role.name == usual.name() && role.terminating && role.paths == usual.paths()
             })

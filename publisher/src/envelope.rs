@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use data_encoding::HEXLOWER;
+use lockgate_signing::ids::Name;
 use lockgate_signing::keys::{PublicKey, SigningKey};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -210,8 +211,15 @@ pub fn key_id(key: &PublicKey) -> Result<String, DocumentError> {
 
 /// The key's name for people, or the start of its id.
 pub fn key_name(key: &Key, id: &str) -> String {
-    let short = || id.chars().take(12).collect();
-    key.extra.get(NAME_FIELD).and_then(Value::as_str).map_or_else(short, str::to_owned)
+    let name = key.extra.get(NAME_FIELD).and_then(Value::as_str);
+    // A reader's terminal shows it: nothing but a name.
+    let name = name.and_then(|name| name.parse::<Name>().ok());
+    name.map_or_else(|| id.chars().take(12).collect(), |name| name.to_string())
+}
+
+/// Whether every key is an Ed25519 key under its own id: a key under two ids would count twice.
+pub fn are_plain(keys: &BTreeMap<String, Key>) -> bool {
+    keys.iter().all(|(id, key)| public_key(key).is_some() && key.key_id().is_ok_and(|own| own == *id))
 }
 
 /// The Ed25519 key of a listed key.

@@ -228,6 +228,28 @@ columns = [{ name = "patient", type = "patient" }, { name = "code", type = "code
     }
 
     #[test]
+    fn a_published_codelist_is_written_into_the_manifest() {
+        let named = MANIFEST.replace(
+            "[codelist.diabetes]\nsnomed = [\"44054006\"]\nread2 = [\"C10F.\"]",
+            "[codelist]\ndiabetes = { published = \"dm\", version = \"1.0.0\" }",
+        );
+        assert_ne!(named, MANIFEST);
+        let codelist = "format = 1\nid = \"dm\"\nversion = \"1.0.0\"\ntitle = \"Diabetes\"\n[codes]\nsnomed = [\"73211009\"]\n";
+        let codelist = Codelist::decode(codelist.as_bytes()).unwrap();
+        let published = |id: &Name, version: &Version| {
+            (id.as_str() == "dm" && *version == Version::new(1, 0, 0)).then(|| codelist.clone())
+        };
+        let resolved = resolve_codelists(&named, published).unwrap();
+        let manifest = prepare(&resolved, component(), &[], today()).unwrap().manifest;
+        let list = &manifest.codelists[&"diabetes".parse::<Name>().unwrap()];
+        assert_eq!(list, &codelist.codes);
+        assert_eq!(resolve_codelists(MANIFEST, published).unwrap(), MANIFEST);
+        let other = named.replace("\"1.0.0\" }", "\"1.0.1\" }");
+        let refused = resolve_codelists(&other, published).unwrap_err().to_string();
+        assert!(refused.contains("codelist dm 1.0.1 is neither published nor staged"), "{refused}");
+    }
+
+    #[test]
     fn what_no_site_would_run_is_refused() {
         let late = jiff::civil::date(2028, 1, 1);
         assert!(matches!(prepare(MANIFEST, component(), &[], late), Err(ModuleError::Expired { .. })));

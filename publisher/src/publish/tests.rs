@@ -158,15 +158,28 @@ fn an_expired_repository_can_be_renewed_until_its_root_ends() {
 fn an_interrupted_publication_is_invisible_and_does_not_hinder_the_next() {
     let team = Team::new();
     let _ = add(&team, "1.0.0").unwrap();
-    let timestamp = team.path("registry/metadata/timestamp.json");
-    let before = std::fs::read(&timestamp).unwrap();
+    let last_writes = ["registry/metadata/timestamp.json", "keys/published.json"].map(|name| team.path(name));
+    let before = last_writes.clone().map(|file| std::fs::read(file).unwrap());
     let _ = team.publish().unwrap();
-    // Everything but the last write happened.
-    std::fs::write(&timestamp, before).unwrap();
+    // Everything but the last writes happened.
+    for (file, bytes) in last_writes.iter().zip(before) {
+        std::fs::write(file, bytes).unwrap();
+    }
     assert_eq!(team.published().len(), 0);
     let _ = add(&team, "2.0.0").unwrap();
     let _ = team.publish().unwrap();
     assert_eq!(team.published().len(), 2);
+}
+
+#[test]
+fn a_repository_that_went_back_is_not_signed_on() {
+    let team = Team::new();
+    let _ = add(&team, "1.0.0").unwrap();
+    let timestamp = team.path("registry/metadata/timestamp.json");
+    let before = std::fs::read(&timestamp).unwrap();
+    let _ = team.publish().unwrap();
+    std::fs::write(&timestamp, before).unwrap();
+    assert!(matches!(team.renew(now()), Err(PublishError::Floor(FloorError::WentBack { .. }))));
 }
 
 #[test]

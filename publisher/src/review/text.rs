@@ -67,10 +67,12 @@ fn collect(leaves: &mut BTreeMap<String, Leaf>, place: String, value: Value) {
 }
 
 fn plain(value: &Value) -> String {
-    match value {
+    let text = match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
-    }
+    };
+    // SQL of several lines in one; and nothing that a terminal would take for a command.
+    text.split_whitespace().collect::<Vec<_>>().join(" ").replace(char::is_control, "·")
 }
 
 fn differences(old: &BTreeMap<String, Leaf>, new: &BTreeMap<String, Leaf>) -> Vec<String> {
@@ -100,5 +102,28 @@ fn members(leaf: Option<&Leaf>) -> BTreeSet<String> {
         None => BTreeSet::new(),
         Some(Leaf::One(one)) => BTreeSet::from([one.clone()]),
         Some(Leaf::List(list)) => list.iter().cloned().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_come_and_go_and_single_values_change() {
+        let old = leaves(b"id = \"a\"\nday = 2026-11-01\n[rule]\ncodes = [\"x\", \"y\"]\nsame = 1\n[[epoch]]\nkey = \"k\"\n");
+        let new = leaves(
+            b"id = \"b\"\nday = 2027-11-01\n[rule]\ncodes = [\"y\", \"z\"]\nsame = 1\nmore = \"a\\u001bb\"\n",
+        );
+        assert_eq!(
+            differences(&old, &new),
+            [
+                "day: was 2026-11-01, is 2027-11-01",
+                "epoch.1.key: went, was k",
+                "1 in rule.codes came: z",
+                "1 in rule.codes went: x",
+                "rule.more: a·b",
+            ]
+        );
     }
 }
