@@ -7,6 +7,7 @@ mod conformance;
 mod crashes;
 mod full_disk;
 mod hostile;
+mod keyholder;
 mod leaks;
 mod objection_vectors;
 mod objections;
@@ -16,6 +17,7 @@ mod record;
 mod rejections;
 mod repeatable;
 mod resending;
+mod tokens;
 mod whole_flow;
 mod workshop;
 
