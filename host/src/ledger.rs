@@ -71,6 +71,9 @@ pub enum Event {
         /// Dissents that the objection evidence held, to see whether they drop.
         dissents: u64,
         /// Keyed digest of the content, to see whether a later extraction differs. Means nothing to anybody else.
+        /// The directions that were applied.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        directions: Vec<Digest>,
         content: String,
     },
     /// The linker's receipt was verified and stored.

@@ -91,6 +91,7 @@ mod tests {
                 rows: 0,
                 bytes: 0,
                 dissents: 0,
+                directions: Vec::new(),
                 content: String::new(),
             };
             ledger.append(jiff::Timestamp::UNIX_EPOCH, event).unwrap();

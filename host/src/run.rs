@@ -453,6 +453,7 @@ fn sealed_event(id: BundleId, header: &BundleHeader, content: String) -> Event {
         sequence: header.sequence,
         module: header.module.id.clone(),
         version: header.module.version.clone(),
+        directions: header.directions.clone(),
         period: header.period,
         rows: header.rows(),
         bytes: header.bytes(),

@@ -122,6 +122,9 @@ pub fn bundle(row: &BundleRow, header: Option<&Verified<BundleHeader>>) -> Strin
     line("policy", header.policy.to_string());
     line("sensitive codes", header.sensitive.to_string());
     line("mapping", header.mapping.to_string());
+    for direction in &header.directions {
+        line("direction", direction.to_string());
+    }
     line("tokens", format!("{}, epoch {}", header.tokens.scheme.name(), header.tokens.epoch));
     line("link tokens", header.tokens.links.join(", "));
     line("agent", format!("{}, fuel {}", header.agent_version, header.fuel));
@@ -204,7 +207,7 @@ pub fn bundle_json(row: &BundleRow, header: Option<&Verified<BundleHeader>>) -> 
             "scheme": header.tokens.scheme.name(), "epoch": header.tokens.epoch, "links": header.tokens.links,
         },
         "agent-version": header.agent_version, "fuel": header.fuel, "supersedes": header.supersedes,
-        "encrypted": header.encryption.is_some(),
+        "encrypted": header.encryption.is_some(), "directions": header.directions,
         "counts": header.counts,
         "outputs": header.outputs.iter().map(|output| serde_json::json!({
             "name": output.name, "aggregate": output.aggregate, "rows": output.rows(),

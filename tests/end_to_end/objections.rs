@@ -111,6 +111,45 @@ fn evidence_that_is_empty_missing_or_unreadable_stops_the_run() -> TestResult {
     )
 }
 
+/// Somebody who withdrew long ago, so that there is evidence whatever becomes of the other.
+const WITHDRAWAL: &str = "
+INSERT INTO Coding_ClinicalCode VALUES (999, 'SCT', '827261000000102', 'term', 'CONS');
+INSERT INTO CareRecord_Observation (PatientId, EnteredDate, EffectiveDate, CodeSystem, Code, EntryKind, IsDeleted,
+    IsConfidential, CodeId, ObservationId)
+VALUES ('1000002', '2013-01-01', '2013-01-01', 'SCT', '827261000000102', 'CONS', 0, 0, 999, 999);";
+
+#[test]
+fn a_dissent_among_clinical_rows_that_the_evidence_does_not_hold_stops_the_run() -> TestResult {
+    let stage = Stage::new(&["gp-monthly"])?;
+    // The supplier files the code under a kind that the mapping takes for clinical.
+    let filed = format!(
+        "{WITHDRAWAL} UPDATE Coding_ClinicalCode SET EntryKind = 'FIND' WHERE Code = '827241000000103'"
+    );
+    stops(
+        &stage,
+        "A81002",
+        &filed,
+        &["`observation`", "a dissent code of the objection policy", "nothing was extracted"],
+    )
+}
+
+#[test]
+fn evidence_whose_code_is_missing_from_the_code_table_is_read() -> TestResult {
+    let stage = Stage::new(&["gp-monthly"])?;
+    let database = stage.folder().join("practice.sqlite");
+    let missing = format!("{WITHDRAWAL} DELETE FROM Coding_ClinicalCode WHERE Code = '827241000000103'");
+    two_patients(&database)?.connection.execute_batch(&missing)?;
+    let site = stage.site("practice", SiteOptions::practice("A81001", &database))?;
+    site.run()?;
+    let october = OpenedBundle::stored(&stage.linker, &site)?.remove(3);
+    ensure!(
+        october.header.counts.withheld_type_1 == 1 && october.patients.len() == 1,
+        "{:?}",
+        october.header.counts
+    );
+    Ok(())
+}
+
 #[test]
 fn dissents_that_are_gone_since_the_last_bundle_stop_the_run() -> TestResult {
     let stage = Stage::new(&["gp-monthly"])?;

@@ -51,6 +51,7 @@ fn header_json(header: &BundleHeader) -> Value {
         "rows": header.rows(), "bytes": header.bytes(), "fuel": header.fuel,
         "outputs": header.outputs.iter().map(|output| json!({ "name": output.name, "rows": output.rows() })).collect::<Vec<_>>(),
         "patients-sent": header.patients.iter().map(|block| u64::from(block.rows)).sum::<u64>(),
+        "directions": header.directions,
         "counts": header.counts,
     })
 }
@@ -154,9 +155,9 @@ pub(super) fn history(agent: &Agent, module: Option<&Name>, as_json: bool) -> an
                 String::new(),
                 key[..12].to_owned(),
             ],
-            Event::Sealed { bundle, sequence, module, period, rows, .. } => [
+            Event::Sealed { bundle, sequence, module, period, rows, directions, .. } => [
                 when,
-                "sealed".into(),
+                if directions.is_empty() { "sealed" } else { "sealed, by direction" }.into(),
                 sequence.to_string(),
                 module.to_string(),
                 period.to_string(),
@@ -267,6 +268,16 @@ fn label(token: &[u8]) -> String {
 
 /// The first rows of an output, block by block.
 fn first_rows(
+    for direction in &header.directions {
+        print(&format!(
+            "Direction {direction} is applied: {} patients with a Type 1 objection are let in.",
+            counts.let_in
+        ))?;
+    }
+    print(&format!(
+        "{} rows are marked deleted, {} confidential; {} units or other optional codes are malformed and left out of their rows.",
+        counts.rows_deleted, counts.rows_confidential, counts.values_malformed,
+    ))?;
     shown: &PreviewedBundle,
     output: &OutputInfo,
     codes: &[(String, String)],
