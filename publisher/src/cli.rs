@@ -178,10 +178,10 @@ pub(crate) enum ModuleCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct ModuleAdd {
-    /// The manifest (TOML).
-    pub manifest: PathBuf,
-    /// The component, or the core module that it is made from (.wasm).
-    pub wasm: PathBuf,
+    /// The module's folder, which is built; or its manifest (TOML).
+    pub module: PathBuf,
+    /// The component, or the core module that it is made from (.wasm), where it is not to be built.
+    pub wasm: Option<PathBuf>,
     /// Load a published codelist (CSV) into the manifest: its codes replace those of the same codelist and system.
     ///
     /// The column of the codes is guessed from its name; name it where that fails. May be given several times; lists of

@@ -17,17 +17,14 @@ use clap::Parser as _;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use lockgate_publish::catalogue::Catalogue;
 use lockgate_publish::codelist::{self, CSV_BYTES_MAX, CodelistFile};
-use lockgate_publish::module::{self, LoadedCodelist};
+use lockgate_publish::module::LoadedCodelist;
 use lockgate_publish::publish;
 use lockgate_publish::repository::Repository;
 use lockgate_publish::staging;
-use lockgate_signing::codelist::Codelist;
-use lockgate_signing::ids::Name;
-use lockgate_signing::target::{TargetKind, TargetPath};
+use lockgate_publish::workshop::folder::ModuleFolder;
+use lockgate_publish::workshop::published::Published;
 use lockgate_signing::text_format::TEXT_BYTES_MAX;
-use semver::Version;
 
 use answer::Answer;
 use cli::edits::CohortCommand;
@@ -36,8 +33,6 @@ use cli::{Cli, Command, FileAdd, FileCommand, Init, ModuleAdd, ModuleCommand, Pl
 use commands::{edits, signing, upkeep};
 use report::Report;
 
-/// The largest file of a compiler that is read, bytes: debug information makes it larger than what is published.
-const WASM_BYTES_MAX: u64 = 256 << 20;
 /// `publish` or `propose` with nothing to do.
 const NOTHING_STAGED: u8 = 3;
 
@@ -130,35 +125,19 @@ fn init_on_one_machine(init: Init, now: Timestamp) -> anyhow::Result<Report> {
 
 fn add_module(add: ModuleAdd, today: Date) -> anyhow::Result<Report> {
     let repository = open(add.place)?;
-    let manifest = String::from_utf8(read(&add.manifest, TEXT_BYTES_MAX as u64)?)
-        .with_context(|| add.manifest.display().to_string())?;
-    let manifest = with_published_codelists(&repository, &manifest)
-        .with_context(|| add.manifest.display().to_string())?;
-    let wasm = read(&add.wasm, WASM_BYTES_MAX)?;
     let codelists = add.codelists.iter().map(load_codelist).collect::<anyhow::Result<Vec<_>>>()?;
-    let module = module::prepare(&manifest, wasm, &codelists, today)
-        .with_context(|| format!("{} with {}", add.manifest.display(), add.wasm.display()))?;
+    let folder = ModuleFolder::new(add.module, add.wasm);
+    let module = folder.prepare(Some(&Published::read(&repository)?), &codelists, today)?;
     if add.strict && !module.warnings.is_empty() {
         let warnings: Vec<_> = module.warnings.iter().map(ToString::to_string).collect();
         bail!(
             "{} draws warnings, and --strict refuses them: {}",
-            add.manifest.display(),
+            folder.manifest().display(),
             warnings.join("; ")
         );
     }
     let (path, staged) = staging::add_module(&repository, &module)?;
     Ok(report::added(path, staged, module.warnings))
-}
-
-/// The manifest with the codes of the published codelists that it names.
-fn with_published_codelists(repository: &Repository, manifest: &str) -> anyhow::Result<String> {
-    let (live, staged) = (repository.live()?, staging::staged(repository)?);
-    let catalogue = Catalogue::new(repository.dir(), &live, &staged)?;
-    let codelist = |id: &Name, version: &Version| {
-        let path = TargetPath::new(TargetKind::Codelist, id.clone(), version.clone()).ok()?;
-        catalogue.decode::<Codelist>(&path).ok().flatten()
-    };
-    Ok(module::resolve_codelists(manifest, codelist)?)
 }
 
 fn load_codelist(list: &CodelistFile) -> anyhow::Result<LoadedCodelist> {

@@ -2,17 +2,22 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use clap::Args;
 use jiff::civil::Date;
+use lockgate_publish::module::PreparedModule;
+use lockgate_publish::repository::Repository;
 use lockgate_publish::workshop::agent::AgentProgram;
 use lockgate_publish::workshop::diff;
 use lockgate_publish::workshop::extract::Extract;
 use lockgate_publish::workshop::fixture::Fixture;
 use lockgate_publish::workshop::folder::ModuleFolder;
+use lockgate_publish::workshop::published::Published;
 use lockgate_publish::workshop::site::FixtureSite;
 use lockgate_publish::workshop::{golden, scaffold};
 use lockgate_signing::ids::Name;
 
+use crate::cli;
 use crate::workshop_report::{Answer, Checked, Tested};
 
 #[derive(Debug, Args)]
@@ -34,6 +39,8 @@ pub(crate) struct Check {
     #[arg(long, value_name = "ROWS", default_value_t = 10)]
     pub rows: usize,
     #[command(flatten)]
+    pub repository: RepositoryAt,
+    #[command(flatten)]
     pub agent: AgentAt,
 }
 
@@ -45,20 +52,24 @@ pub(crate) struct Test {
     #[arg(long)]
     pub bless: bool,
     #[command(flatten)]
+    pub repository: RepositoryAt,
+    #[command(flatten)]
     pub agent: AgentAt,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Diff {
-    /// The version before: a folder with a module.
-    pub before: PathBuf,
+    /// The version before: a module's folder, or a published version such as asthma@1.0.0.
+    pub before: String,
     /// The version after.
-    pub after: PathBuf,
+    pub after: String,
     #[command(flatten)]
     pub fixture: FixtureAt,
     /// Rows to show of those that came, and of those that went, for each output.
     #[arg(long, value_name = "ROWS", default_value_t = 20)]
     pub rows: usize,
+    #[command(flatten)]
+    pub repository: RepositoryAt,
     #[command(flatten)]
     pub agent: AgentAt,
 }
@@ -84,6 +95,17 @@ pub(crate) struct FixtureAt {
     pub fixture: Option<PathBuf>,
 }
 
+/// What is published.
+#[derive(Debug, Args)]
+pub(crate) struct RepositoryAt {
+    /// The repository that has the published versions and codelists that are named.
+    #[arg(long, env = "LOCKGATE_REPOSITORY", hide_env_values = true, value_name = "DIR")]
+    pub repository: Option<PathBuf>,
+    /// The folder with its root.json; beside the repository (`DIR-keys`) when absent.
+    #[arg(long, env = "LOCKGATE_KEYS", hide_env_values = true, value_name = "DIR")]
+    pub keys: Option<PathBuf>,
+}
+
 /// The agent.
 #[derive(Debug, Args)]
 pub(crate) struct AgentAt {
@@ -103,8 +125,8 @@ impl New {
 impl Check {
     pub(crate) fn run(self, today: Date) -> anyhow::Result<Answer> {
         let folder = ModuleFolder::new(self.module.dir, self.module.wasm);
-        let fixture = self.fixture.of(&folder)?;
-        let module = folder.prepare(today)?;
+        let fixture = self.fixture.read()?.map_or_else(|| folder.fixture(), Ok)?;
+        let module = folder.prepare(self.repository.read()?.as_ref(), &[], today)?;
         let extracts = FixtureSite::new(&fixture, &module)?.extracts(&self.agent.find())?;
         Ok(Answer::Checked(Checked::new(module, extracts, self.rows)))
     }
@@ -115,7 +137,7 @@ impl Test {
         let folder = ModuleFolder::new(self.module.dir, self.module.wasm);
         let fixture = folder.fixture()?;
         // Not today: a golden test says the same on every day.
-        let module = folder.prepare(fixture.as_of)?;
+        let module = folder.prepare(self.repository.read()?.as_ref(), &[], fixture.as_of)?;
         let extracts = FixtureSite::new(&fixture, &module)?.extracts(&self.agent.find())?;
         let golden = folder.dir().join("golden");
         Ok(Answer::Tested(if self.bless {
@@ -129,11 +151,17 @@ impl Test {
 
 impl Diff {
     pub(crate) fn run(self, today: Date) -> anyhow::Result<Answer> {
-        let (before, after) = (folder(&self.before), folder(&self.after));
-        let fixture = self.fixture.of(&after)?;
+        let published = self.repository.read()?;
+        let (before, after) = (Version::of(&self.before)?, Version::of(&self.after)?);
+        // The later version's site, where it has one: it has the cases that are new.
+        let fixture = match (self.fixture.read()?, &before, &after) {
+            (Some(named), ..) => named,
+            (None, _, Version::Folder(folder)) | (None, Version::Folder(folder), _) => folder.fixture()?,
+            (None, Version::Published(..), Version::Published(..)) => Fixture::invented_practice()?,
+        };
         let agent = self.agent.find();
-        let run = |folder: &ModuleFolder| -> anyhow::Result<_> {
-            let module = folder.prepare(today)?;
+        let run = |version: &Version| -> anyhow::Result<_> {
+            let module = version.prepare(published.as_ref(), today)?;
             let extracts: Vec<Extract> = FixtureSite::new(&fixture, &module)?.extracts(&agent)?;
             Ok((module.manifest, extracts))
         };
@@ -143,16 +171,52 @@ impl Diff {
     }
 }
 
-fn folder(dir: &Path) -> ModuleFolder {
-    ModuleFolder::new(dir.to_owned(), None)
+/// A version to compare.
+enum Version {
+    Folder(ModuleFolder),
+    Published(Name, Option<semver::Version>),
+}
+
+impl Version {
+    /// A folder where there is one; else `ID@VERSION`, or `ID` for the newest.
+    fn of(text: &str) -> anyhow::Result<Self> {
+        if Path::new(text).exists() {
+            return Ok(Self::Folder(ModuleFolder::new(text.into(), None)));
+        }
+        let (id, version) = match text.split_once('@') {
+            Some((id, version)) => (id, Some(version)),
+            None => (text, None),
+        };
+        let wrong = || format!("`{text}` is neither a folder nor a published version such as asthma@1.0.0");
+        let id = id.parse().with_context(wrong)?;
+        Ok(Self::Published(id, version.map(str::parse).transpose().with_context(wrong)?))
+    }
+
+    fn prepare(&self, published: Option<&Published>, today: Date) -> anyhow::Result<PreparedModule> {
+        match self {
+            Self::Folder(folder) => Ok(folder.prepare(published, &[], today)?),
+            Self::Published(id, version) => {
+                let published = published
+                    .context("a published version is read from a repository; name it with `--repository`")?;
+                Ok(published.module(id, version.as_ref())?)
+            }
+        }
+    }
 }
 
 impl FixtureAt {
-    fn of(&self, folder: &ModuleFolder) -> anyhow::Result<Fixture> {
-        Ok(match &self.fixture {
-            Some(named) => Fixture::read(named)?,
-            None => folder.fixture()?,
-        })
+    /// The site that was named, if one was.
+    fn read(&self) -> anyhow::Result<Option<Fixture>> {
+        Ok(self.fixture.as_deref().map(Fixture::read).transpose()?)
+    }
+}
+
+impl RepositoryAt {
+    /// What is published, where a repository was named.
+    fn read(&self) -> anyhow::Result<Option<Published>> {
+        let Some(dir) = &self.repository else { return Ok(None) };
+        let repository = Repository::open(dir, &cli::keys_dir(dir, self.keys.clone()))?;
+        Ok(Some(Published::read(&repository)?))
     }
 }
 

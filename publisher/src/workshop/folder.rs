@@ -8,7 +8,8 @@ use jiff::civil::Date;
 
 use super::compile::{CompileError, compile};
 use super::fixture::{Fixture, FixtureError};
-use crate::module::{self, ModuleError, PreparedModule};
+use super::published::{Published, PublishedError};
+use crate::module::{self, LoadedCodelist, ModuleError, PreparedModule};
 
 /// The largest file of a compiler that is read, bytes: debug information makes it larger than what is published.
 pub const WASM_BYTES_MAX: u64 = 256 << 20;
@@ -47,6 +48,17 @@ pub enum FolderError {
         /// Why.
         error: ModuleError,
     },
+    /// Its codelists are somewhere else.
+    #[error("{}: its codelists are published ones; name the repository that has them with `--repository`", .0.display())]
+    NoRepository(PathBuf),
+    /// A codelist that it names.
+    #[error("{}: {error}", path.display())]
+    Codelist {
+        /// The manifest.
+        path: PathBuf,
+        /// Why.
+        error: PublishedError,
+    },
     /// Its fixture.
     #[error(transparent)]
     Fixture(#[from] FixtureError),
@@ -56,13 +68,19 @@ pub enum FolderError {
 #[derive(Debug, Clone)]
 pub struct ModuleFolder {
     dir: PathBuf,
+    manifest: PathBuf,
     wasm: Option<PathBuf>,
 }
 
 impl ModuleFolder {
-    /// The folder, and the file that a compiler wrote, where this program cannot make it itself.
-    pub fn new(dir: PathBuf, wasm: Option<PathBuf>) -> Self {
-        Self { dir, wasm }
+    /// The folder, or the manifest in it; and the file that a compiler wrote, where this program is not to build it.
+    pub fn new(path: PathBuf, wasm: Option<PathBuf>) -> Self {
+        if path.is_file() {
+            // A file without a folder in its name lies here.
+            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            return Self { dir: dir.to_owned(), manifest: path, wasm };
+        }
+        Self { manifest: path.join("module.toml"), dir: path, wasm }
     }
 
     /// Where it is.
@@ -70,15 +88,38 @@ impl ModuleFolder {
         &self.dir
     }
 
-    /// Builds the module, makes it a component, and checks both halves as `module add` does.
-    pub fn prepare(&self, today: Date) -> Result<PreparedModule, FolderError> {
-        let path = self.dir.join("module.toml");
+    /// What makes the module: for messages.
+    pub fn manifest(&self) -> &Path {
+        &self.manifest
+    }
+
+    /// Builds the module, makes it a component, and checks both halves as they are published. `published` is where the
+    /// codelists are that the manifest names; `codelists` are put into it.
+    pub fn prepare(
+        &self,
+        published: Option<&Published>,
+        codelists: &[LoadedCodelist],
+        today: Date,
+    ) -> Result<PreparedModule, FolderError> {
+        let path = &self.manifest;
         if !path.is_file() {
             return Err(FolderError::NoManifest(self.dir.clone()));
         }
-        let manifest = std::fs::read_to_string(&path).map_err(at(&path))?;
+        let manifest = std::fs::read_to_string(path).map_err(at(path))?;
+        let manifest = match published {
+            Some(published) => published
+                .with_codelists(&manifest)
+                .map_err(|error| FolderError::Codelist { path: path.clone(), error })?,
+            None if module::resolve_codelists(&manifest, |_, _| None)
+                .is_err_and(|error| matches!(error, ModuleError::Codelist { .. })) =>
+            {
+                return Err(FolderError::NoRepository(path.clone()));
+            }
+            None => manifest,
+        };
         let wasm = self.core_module()?;
-        module::prepare(&manifest, wasm, &[], today).map_err(|error| FolderError::Module { path, error })
+        module::prepare(&manifest, wasm, codelists, today)
+            .map_err(|error| FolderError::Module { path: path.clone(), error })
     }
 
     /// The site that it runs on: its own, or the invented practice.

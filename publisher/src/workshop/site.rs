@@ -7,10 +7,12 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use lockgate_durable::FileError;
 use lockgate_durable::key_file::{self, KeyFileError};
+use lockgate_signing::cohort::Audience;
 use lockgate_signing::ids::{Name, Period};
 use lockgate_signing::manifest::SiteKind;
 use lockgate_signing::mapping::Mapping;
 use lockgate_signing::policy::{ObjectionPolicy, SensitiveCodes};
+use lockgate_signing::rollout::RolloutStep;
 use lockgate_signing::text_format::{TextFormat, TextFormatError};
 use serde::Serialize;
 use tempfile::TempDir;
@@ -19,6 +21,7 @@ use super::agent::{AgentError, AgentProgram};
 use super::extract::Extract;
 use super::fixture::Fixture;
 use crate::documents::ExpiryDays;
+use crate::edit::{self, EditError};
 use crate::keys::pinned_root_path;
 use crate::module::PreparedModule;
 use crate::publish::{self, PublishError, Selection};
@@ -49,6 +52,9 @@ pub enum SiteError {
     /// What is published there.
     #[error("the fixture's registry: {0}")]
     Staging(#[from] StagingError),
+    /// The offer of the module there.
+    #[error("the fixture's registry: {0}")]
+    Offer(#[from] EditError),
     /// Publishing there.
     #[error("the fixture's registry: {0}")]
     Publish(#[from] PublishError),
@@ -114,6 +120,10 @@ fn make_registry(dir: &Path, fixture: &Fixture, module: &PreparedModule) -> Resu
     let _ = staging::add_policy(&repository, &fixture.policy, fixture.as_of)?;
     let _ = staging::add_sensitive(&repository, &fixture.sensitive)?;
     let _ = staging::add_module(&repository, module)?;
+    let version = module.manifest.version.clone();
+    let to_all =
+        RolloutStep { module_version: version, to: Audience::All, not_before: None, not_after: None };
+    let _ = edit::offer(&repository, &module.manifest.id, to_all)?;
     let _ = publish::publish(&repository, &keys, &Selection::default(), expiry, now)?;
     Ok(())
 }

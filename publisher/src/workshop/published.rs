@@ -1,0 +1,89 @@
+//! Modules and codelists as a repository has them: published, or staged for the next publication.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use lockgate_signing::codelist::Codelist;
+use lockgate_signing::ids::Name;
+use lockgate_signing::manifest::Manifest;
+use lockgate_signing::target::{TargetKind, TargetPath, TargetPathError};
+use lockgate_signing::text_format::TextFormat as _;
+use semver::Version;
+
+use crate::catalogue::{Catalogue, CatalogueError};
+use crate::module::{self, ModuleError, PreparedModule};
+use crate::repository::{Live, Repository, RepositoryError};
+use crate::staging::{self, StagingError};
+
+/// Something of a repository cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishedError {
+    /// The repository.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// What is staged.
+    #[error(transparent)]
+    Staging(#[from] StagingError),
+    /// A file.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    /// A version that no path can have.
+    #[error(transparent)]
+    Path(#[from] TargetPathError),
+    /// A codelist of a manifest.
+    #[error(transparent)]
+    Module(#[from] ModuleError),
+    /// It is not there.
+    #[error("{id}{} is neither published nor staged; `lockgate-publish list` shows what is", .version.as_ref().map(|it| format!(" {it}")).unwrap_or_default())]
+    NoSuchModule {
+        /// The module.
+        id: Name,
+        /// The version that was asked for.
+        version: Option<Version>,
+    },
+}
+
+/// What a repository has.
+#[derive(Debug)]
+pub struct Published {
+    dir: PathBuf,
+    live: Live,
+    staged: BTreeMap<TargetPath, Vec<u8>>,
+}
+
+impl Published {
+    /// Reads a repository, once it verified.
+    pub fn read(repository: &Repository) -> Result<Self, PublishedError> {
+        let (live, staged) = (repository.live()?, staging::staged(repository)?);
+        Ok(Self { dir: repository.dir().to_owned(), live, staged })
+    }
+
+    /// A version of a module; the newest when none is named.
+    pub fn module(&self, id: &Name, version: Option<&Version>) -> Result<PreparedModule, PublishedError> {
+        let catalogue = self.catalogue()?;
+        let missing = || PublishedError::NoSuchModule { id: id.clone(), version: version.cloned() };
+        let path = match version {
+            Some(version) => TargetPath::new(TargetKind::ModuleManifest, id.clone(), version.clone())?,
+            None => catalogue.newest(TargetKind::ModuleManifest, id).ok_or_else(missing)?,
+        };
+        let manifest_toml = catalogue.bytes(&path)?.ok_or_else(missing)?;
+        let component = path.other_half().ok_or_else(missing)?;
+        let component = catalogue.bytes(&component)?.ok_or_else(missing)?;
+        let manifest = Manifest::decode(&manifest_toml).map_err(ModuleError::from)?;
+        Ok(PreparedModule { manifest, manifest_toml, component, warnings: Vec::new() })
+    }
+
+    /// An author's manifest with the codes of the published codelists that it names.
+    pub fn with_codelists(&self, manifest: &str) -> Result<String, PublishedError> {
+        let catalogue = self.catalogue()?;
+        let codelist = |id: &Name, version: &Version| {
+            let path = TargetPath::new(TargetKind::Codelist, id.clone(), version.clone()).ok()?;
+            catalogue.decode::<Codelist>(&path).ok().flatten()
+        };
+        Ok(module::resolve_codelists(manifest, codelist)?)
+    }
+
+    fn catalogue(&self) -> Result<Catalogue<'_>, CatalogueError> {
+        Catalogue::new(&self.dir, &self.live, &self.staged)
+    }
+}
