@@ -70,10 +70,10 @@ pub enum Event {
         bytes: u64,
         /// Dissents that the objection evidence held, to see whether they drop.
         dissents: u64,
-        /// Keyed digest of the content, to see whether a later extraction differs. Means nothing to anybody else.
         /// The directions that were applied.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         directions: Vec<Digest>,
+        /// Keyed digest of the content, to see whether a later extraction differs. Means nothing to anybody else.
         content: String,
     },
     /// The linker's receipt was verified and stored.

@@ -453,11 +453,11 @@ fn sealed_event(id: BundleId, header: &BundleHeader, content: String) -> Event {
         sequence: header.sequence,
         module: header.module.id.clone(),
         version: header.module.version.clone(),
-        directions: header.directions.clone(),
         period: header.period,
         rows: header.rows(),
         bytes: header.bytes(),
         dissents: header.counts.evidence.dissents(),
+        directions: header.directions.clone(),
         content,
     }
 }

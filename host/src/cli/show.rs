@@ -224,6 +224,16 @@ pub(super) fn preview(shown: &PreviewedBundle, rows_max: usize, as_json: bool) -
         counts.rows_malformed,
         counts.rows_without_patient,
     ))?;
+    for direction in &header.directions {
+        print(&format!(
+            "Direction {direction} is applied: {} patients with a Type 1 objection are let in.",
+            counts.let_in
+        ))?;
+    }
+    print(&format!(
+        "{} rows are marked deleted, {} confidential; {} units or other optional codes are malformed and left out of their rows.",
+        counts.rows_deleted, counts.rows_confidential, counts.values_malformed,
+    ))?;
     for (output, rows) in outputs {
         let mut lines = Table::new();
         lines.load_preset(presets::UTF8_HORIZONTAL_ONLY);
@@ -268,16 +278,6 @@ fn label(token: &[u8]) -> String {
 
 /// The first rows of an output, block by block.
 fn first_rows(
-    for direction in &header.directions {
-        print(&format!(
-            "Direction {direction} is applied: {} patients with a Type 1 objection are let in.",
-            counts.let_in
-        ))?;
-    }
-    print(&format!(
-        "{} rows are marked deleted, {} confidential; {} units or other optional codes are malformed and left out of their rows.",
-        counts.rows_deleted, counts.rows_confidential, counts.values_malformed,
-    ))?;
     shown: &PreviewedBundle,
     output: &OutputInfo,
     codes: &[(String, String)],
