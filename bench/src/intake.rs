@@ -97,21 +97,25 @@ struct Sender {
     last: Option<(u64, BundleId)>,
 }
 
+/// How long a request may take.
+const LEFT: std::time::Duration = std::time::Duration::from_secs(120);
+
 impl Sender {
     /// Sends a bundle of these blocks until there is a receipt; returns the blocks' digests.
     fn send(&mut self, blocks: &[(Digest, Vec<u8>)]) -> anyhow::Result<Vec<Digest>> {
         let header = self.header(blocks)?;
         let signed = sign(&header, &self.key);
         let id = verify::<BundleHeader>(&signed, &self.key.public())?.id();
-        let HeaderAnswer::Missing(missing) = self.client.post_header(signed.clone(), &self.linker_key)?
+        let HeaderAnswer::Missing(missing) =
+            self.client.post_header(signed.clone(), &self.linker_key, LEFT)?
         else {
             bail!("the linker had the blocks already");
         };
         ensure!(missing.len() == blocks.len(), "the linker wants other blocks");
         for (digest, bytes) in blocks {
-            self.client.put_block(*digest, bytes.clone())?;
+            self.client.put_block(*digest, bytes.clone(), LEFT)?;
         }
-        let HeaderAnswer::Receipt(..) = self.client.post_header(signed, &self.linker_key)? else {
+        let HeaderAnswer::Receipt(..) = self.client.post_header(signed, &self.linker_key, LEFT)? else {
             bail!("the linker still lacks blocks");
         };
         self.last = Some((header.sequence, id));

@@ -3,29 +3,28 @@
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lockgate_durable::key_file::{self, KeyFileError};
 use lockgate_durable::{FileError, at};
+use lockgate_signing::digest::Digest;
 use lockgate_signing::ids::{Name, Period};
 use lockgate_signing::keys::{KeyError, PublicKey, SigningKey};
-use lockgate_signing::manifest::Manifest;
-use lockgate_signing::mapping::Mapping;
-use lockgate_signing::policy::{ObjectionPolicy, SensitiveCodes};
-use lockgate_signing::token_keys::TokenKeys;
 
 use crate::config::Config;
 use crate::guest::{GuestEngine, GuestError, HostLimits};
 use crate::identity::{Tokens, TokensError};
 use crate::ledger::{Event, Ledger, LedgerError};
 use crate::linker_client::{LinkerClient, LinkerError};
+use crate::modules::standing::Standing;
+use crate::modules::{Modules, ModulesError, View};
+use crate::observed::{Ended, Failure, Observed};
 use crate::outbox::{Outbox, OutboxError};
 use crate::progress::Progress;
 use crate::push::{Acknowledged, Push, PushError};
 use crate::run::{self, MadeBundle, Now, PreviewedBundle, RunError, Signed, Site};
-use lockgate_trust::{
-    Registry, RegistrySource, RegistrySourceError, Trust, TrustError, TrustLimits, Trusted,
-};
+use lockgate_trust::TrustedModule;
+use semver::Version;
 
 /// A job could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -50,20 +49,9 @@ pub enum AgentError {
     /// Another agent works on the same state.
     #[error("another agent is running on {}; wait until it is done", .0.display())]
     Busy(PathBuf),
-    /// The registry's address.
+    /// What the registry offers, or what this site decided.
     #[error(transparent)]
-    RegistrySource(#[from] RegistrySourceError),
-    /// The registry.
-    #[error(transparent)]
-    Trust(#[from] TrustError),
-    /// Something that the configuration names is not published.
-    #[error("the registry publishes no {what} `{name}`; check the configuration, or ask the publishing team")]
-    NotPublished {
-        /// What.
-        what: &'static str,
-        /// Its name.
-        name: Name,
-    },
+    Modules(#[from] ModulesError),
     /// The engine.
     #[error(transparent)]
     Guest(#[from] GuestError),
@@ -96,6 +84,7 @@ pub struct Agent {
     /// The site's key.
     pub key: SigningKey,
     tokens: Tokens,
+    modules: Modules,
     progress: Progress,
     _lock: File,
 }
@@ -105,15 +94,40 @@ pub struct Agent {
 pub struct ModuleOutcome {
     /// The module.
     pub module: Name,
+    /// The version that is installed, or the one that is offered.
+    pub version: Version,
+    /// A newer version that waits for a person.
+    pub waiting: Option<Version>,
     /// Its bundles, or why there are none.
-    pub result: Result<Vec<MadeBundle>, AgentError>,
+    pub result: Result<Ran, AgentError>,
 }
 
-/// Signed things that a run needs besides the module.
-struct Common {
-    mapping: Arc<Trusted<Mapping>>,
-    policy: Arc<Trusted<ObjectionPolicy>>,
-    sensitive: Arc<Trusted<SensitiveCodes>>,
+/// How a module's turn ended, where nothing failed.
+#[derive(Debug)]
+#[must_use]
+pub enum Ran {
+    /// It ran, and made these; none: nothing is due.
+    Made(Vec<MadeBundle>),
+    /// It does not run here.
+    Not(Standing),
+}
+
+impl ModuleOutcome {
+    /// Whether this is for somebody to look at: it failed, or its last day is over. Held, waiting and refused are how
+    /// things are meant to be.
+    pub fn is_failure(&self) -> bool {
+        matches!(&self.result, Err(_) | Ok(Ran::Not(Standing::Expired(_) | Standing::Damaged(_))))
+    }
+
+    fn why(&self) -> Option<String> {
+        match &self.result {
+            Err(error) => Some(error.to_string()),
+            Ok(Ran::Not(standing)) if self.is_failure() => {
+                Some(format!("{} {} {}", self.module, self.version, standing.sentence(&self.module)))
+            }
+            Ok(_) => None,
+        }
+    }
 }
 
 impl Agent {
@@ -121,7 +135,7 @@ impl Agent {
     pub fn open(config: Config, progress: Progress, now: Now) -> Result<Self, AgentError> {
         lockgate_durable::create_private_dir(&config.state_dir)?;
         let lock = lock(&config.state_dir)?;
-        for folder in ["", "receipts", "trust", "trust/metadata", "trust/targets"] {
+        for folder in ["", "receipts", "modules", "trust", "trust/targets"] {
             lockgate_durable::sweep(&config.state_dir.join(folder))?;
         }
         let key = key_file::load(&config.key_path()).map_err(AgentError::NotEnrolled)?;
@@ -129,41 +143,69 @@ impl Agent {
         let outbox = Outbox::open(&config.state_dir)?;
         let mut ledger = Ledger::open(&config.state_dir.join("ledger.jsonl"))?;
         run::recover(&outbox, &mut ledger, &key, &tokens, now)?;
-        Ok(Self { config, outbox, ledger, key, tokens, progress, _lock: lock })
+        let modules = Modules::open(&config)?;
+        Ok(Self { config, outbox, ledger, key, tokens, modules, progress, _lock: lock })
     }
 
-    /// Runs every module that is due, or one. A module that fails does not stop the next.
+    /// Refreshes, then runs every module that is installed, or one. A module that fails does not stop the next.
     pub fn run(&mut self, only: Option<&Name>, now: Now) -> Result<Vec<ModuleOutcome>, AgentError> {
-        let registry = self.registry(now)?;
-        let common = self.common(&registry)?;
-        let engine = GuestEngine::new(HostLimits::default())?;
-        let mut outcomes = Vec::new();
-        for module in self.modules(&registry, only)? {
-            let result = self.run_module(&registry, &common, &engine, &module, now);
-            if let Err(error) = &result {
-                // As after a crash: what is half-made goes, and what is queued is in the ledger before anything follows it.
-                self.outbox.sweep()?;
-                run::recover(&self.outbox, &mut self.ledger, &self.key, &self.tokens, now)?;
-                let version = registry.latest_modules().get(&module).map(|version| (*version).clone());
-                let version = version.unwrap_or(semver::Version::new(0, 0, 0));
-                tracing::warn!(%module, "{error}");
-                let failed = Event::Failed { module: module.clone(), version, why: error.to_string() };
-                self.ledger.append(now.at, failed)?;
-            }
-            outcomes.push(ModuleOutcome { module, result });
+        let view = refresh_or_last_known(&self.modules, &self.config, &mut self.ledger, now)?;
+        if let Some(only) = only.filter(|only| view.standing(only).is_none()) {
+            return Err(ModulesError::UnknownModule(only.clone()).into());
         }
+        let engine = GuestEngine::new(HostLimits::default())?;
+        let mut outcomes: Vec<ModuleOutcome> = Vec::new();
+        for standing in view.standings.iter().filter(|it| only.is_none_or(|only| *only == it.module)) {
+            // The installed version comes first; what follows it is a newer one.
+            if let Some(last) = outcomes.last_mut().filter(|last| last.module == standing.module) {
+                last.waiting =
+                    matches!(standing.standing, Standing::Waiting(_)).then(|| standing.version.clone());
+                continue;
+            }
+            let result = match &standing.standing {
+                Standing::Installed => self.run_module(&view, &engine, &standing.module, now).map(Ran::Made),
+                other => Ok(Ran::Not(other.clone())),
+            };
+            if let Err(error) = &result {
+                self.clean_up(&standing.module, &standing.version, error, now)?;
+            }
+            let (module, version) = (standing.module.clone(), standing.version.clone());
+            outcomes.push(ModuleOutcome { module, version, waiting: None, result });
+        }
+        let failed = outcomes.iter().filter_map(|it| {
+            Some(Failure { module: Some(it.module.clone()), why: it.why()?, passing: false })
+        });
+        let ended = Ended { at: now.at, failed: failed.collect() };
+        Observed::note(&self.config.state_dir, |observed| observed.run = Some(ended))?;
         Ok(outcomes)
+    }
+
+    /// As after a crash: what is half-made goes, and what is queued is in the ledger before anything follows it.
+    fn clean_up(
+        &mut self,
+        module: &Name,
+        version: &Version,
+        error: &AgentError,
+        now: Now,
+    ) -> Result<(), AgentError> {
+        self.outbox.sweep()?;
+        run::recover(&self.outbox, &mut self.ledger, &self.key, &self.tokens, now)?;
+        tracing::warn!(%module, "{error}");
+        let failed =
+            Event::Failed { module: module.clone(), version: version.clone(), why: error.to_string() };
+        Ok(self.ledger.append(now.at, failed)?)
     }
 
     fn run_module(
         &mut self,
-        registry: &Registry,
-        common: &Common,
+        view: &View,
         engine: &GuestEngine,
         module: &Name,
         now: Now,
     ) -> Result<Vec<MadeBundle>, AgentError> {
-        let signed = common.with(registry, module)?;
+        let unknown = || ModulesError::UnknownModule(module.clone());
+        let installed = view.decisions.installed(module).ok_or_else(unknown)?;
+        let signed = signed(view, self.modules.load(module, installed)?, Some(installed.rollout));
         let site = Site {
             config: &self.config,
             key: &self.key,
@@ -174,15 +216,18 @@ impl Agent {
         Ok(run::run(&site, &signed, now, &self.outbox, &mut self.ledger)?)
     }
 
-    /// Runs one module on one period and keeps nothing.
+    /// Runs one module on one period and keeps nothing: the version that is installed, or else the one that is offered, or
+    /// the one that is named. So a site sees what would leave before it approves anything.
     pub fn preview(
-        &self,
+        &mut self,
         module: &Name,
+        version: Option<&Version>,
         period: Option<Period>,
         now: Now,
     ) -> Result<PreviewedBundle, AgentError> {
-        let registry = self.registry(now)?;
-        let signed = self.common(&registry)?.with(&registry, module)?;
+        let view = refresh_or_last_known(&self.modules, &self.config, &mut self.ledger, now)?;
+        let previewed = self.modules.to_preview(&view, module, version)?;
+        let signed = signed(&view, previewed, view.rollout(module));
         let engine = &GuestEngine::new(HostLimits::default())?;
         let site = Site {
             config: &self.config,
@@ -207,7 +252,15 @@ impl Agent {
             site_key: &self.key,
             give_up: Duration::from_secs(self.config.linker.give_up_s),
         };
-        Ok(push.all(&self.outbox, &mut self.ledger, now.at, acknowledged)?)
+        let pushed = push.all(&self.outbox, &mut self.ledger, now.at, acknowledged);
+        let failed = pushed.as_ref().err().map(|error| Failure {
+            module: None,
+            why: error.to_string(),
+            passing: error.is_passing(),
+        });
+        let ended = Ended { at: now.at, failed: failed.into_iter().collect() };
+        Observed::note(&self.config.state_dir, |observed| observed.push = Some(ended))?;
+        Ok(pushed?)
     }
 
     fn linker_key(&self) -> Result<PublicKey, AgentError> {
@@ -215,92 +268,75 @@ impl Agent {
         let pem = std::fs::read_to_string(&path).map_err(at("read", &path))?;
         PublicKey::from_pem(&pem).map_err(|source| AgentError::LinkerKey { path, source })
     }
+}
 
-    /// What is published now; what was published when the registry last answered, where it does not answer.
-    fn registry(&self, now: Now) -> Result<Registry, AgentError> {
-        let source: RegistrySource = self.config.registry.location.parse()?;
-        let root =
-            std::fs::read(&self.config.registry.root).map_err(at("read", &self.config.registry.root))?;
-        let trust =
-            Trust::open(&source, &root, &self.config.state_dir.join("trust"), TrustLimits::default())?;
-        match trust.refresh(now.at) {
-            Ok(registry) => Ok(registry),
-            Err(error) if error.leaves_last_known() => match trust.last_known()? {
-                Some(registry) => {
-                    tracing::warn!("{error}; going on with what was published on {}", registry.as_of());
-                    Ok(registry)
-                }
-                None => Err(error.into()),
-            },
-            Err(error) => Err(error.into()),
-        }
-    }
+/// Asks the registry, and writes down how that went.
+pub fn refresh(
+    modules: &Modules,
+    config: &Config,
+    ledger: &mut Ledger,
+    now: Now,
+) -> Result<View, AgentError> {
+    let refreshed = modules.refresh(ledger, now);
+    observe_refresh(config, now, refreshed.as_ref().err())?;
+    Ok(refreshed?)
+}
 
-    fn common(&self, registry: &Registry) -> Result<Common, AgentError> {
-        let (mapping, config) = (&self.config.database.mapping, &self.config.registry);
-        let missing = |what, name: &Name| AgentError::NotPublished { what, name: name.clone() };
-        Ok(Common {
-            mapping: Arc::new(registry.fetch_latest(mapping)?.ok_or_else(|| missing("mapping", mapping))?),
-            policy: Arc::new(
-                registry
-                    .fetch_latest(&config.policy)?
-                    .ok_or_else(|| missing("objection policy", &config.policy))?,
-            ),
-            sensitive: Arc::new(
-                registry
-                    .fetch_latest(&config.sensitive)?
-                    .ok_or_else(|| missing("sensitive-code list", &config.sensitive))?,
-            ),
-        })
-    }
+/// The same, but with what was published when the registry last answered, where it does not answer now, or says something
+/// that nobody may believe.
+pub fn refresh_or_last_known(
+    modules: &Modules,
+    config: &Config,
+    ledger: &mut Ledger,
+    now: Now,
+) -> Result<View, AgentError> {
+    let current = modules.current(ledger, now);
+    let failed = match &current {
+        Ok(view) => view.failed.as_ref(),
+        Err(error) => Some(error),
+    };
+    observe_refresh(config, now, failed)?;
+    Ok(current?)
+}
 
-    /// The modules to run: those of the configuration, or all that are published for this kind of site.
-    fn modules(&self, registry: &Registry, only: Option<&Name>) -> Result<Vec<Name>, AgentError> {
-        let published = registry.latest_modules();
-        let wanted = match (only, &self.config.modules) {
-            (Some(only), _) => vec![only.clone()],
-            (None, Some(named)) => named.clone(),
-            (None, None) => {
-                let mut fitting = Vec::new();
-                for (id, version) in published {
-                    if registry.fetch::<Manifest>(id, version)?.value().sites == self.config.kind {
-                        fitting.push(id.clone());
-                    }
-                }
-                return Ok(fitting);
-            }
-        };
-        match wanted.iter().find(|name| !published.contains_key(name)) {
-            Some(name) => Err(AgentError::NotPublished { what: "module", name: name.clone() }),
-            None => Ok(wanted),
-        }
+fn observe_refresh(config: &Config, now: Now, failed: Option<&ModulesError>) -> Result<(), FileError> {
+    let failed =
+        failed.map(|error| Failure { module: None, why: error.to_string(), passing: error.is_passing() });
+    let ended = Ended { at: now.at, failed: failed.into_iter().collect() };
+    Observed::note(&config.state_dir, |observed| observed.refresh = Some(ended))
+}
+
+fn signed(view: &View, module: TrustedModule, rollout: Option<Digest>) -> Signed {
+    let published = &view.published;
+    let token_keys = published.token_keys.get(&module.manifest().value().purpose);
+    Signed {
+        directions: view.directions_of(&module.manifest().value().id),
+        module,
+        rollout,
+        mapping: Arc::clone(&published.mapping),
+        policy: Arc::clone(&published.policy),
+        sensitive: Arc::clone(&published.sensitive),
+        token_keys: token_keys.map(Arc::clone),
     }
 }
 
-impl Common {
-    fn with(&self, registry: &Registry, module: &Name) -> Result<Signed, AgentError> {
-        let missing = || AgentError::NotPublished { what: "module", name: module.clone() };
-        let version = registry.latest_modules().get(module).map(|version| (*version).clone());
-        let module = registry.fetch_module(module, &version.ok_or_else(missing)?)?;
-        let token_keys = registry.fetch_latest::<TokenKeys>(&module.manifest().value().purpose)?;
-        Ok(Signed {
-            module,
-            token_keys: token_keys.map(Arc::new),
-            mapping: Arc::clone(&self.mapping),
-            policy: Arc::clone(&self.policy),
-            sensitive: Arc::clone(&self.sensitive),
-            directions: Vec::new(),
-        })
-    }
-}
+/// How long a command waits for another that works on the same state.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// One agent at a time works on a state folder; the lock goes with the process.
 pub(crate) fn lock(state: &Path) -> Result<File, AgentError> {
     let path = state.join("lock");
     let file = File::create(&path).map_err(at("create", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(AgentError::Busy(state.to_owned())),
-        Err(TryLockError::Error(error)) => Err(at("lock", &path)(error).into()),
+    let started = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            // A service's refresh takes a moment; a person's command waits for it, and not for a whole run.
+            Err(TryLockError::WouldBlock) if started.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(TryLockError::WouldBlock) => return Err(AgentError::Busy(state.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(at("lock", &path)(error).into()),
+        }
     }
 }

@@ -28,9 +28,25 @@ pub struct Config {
     pub linker: LinkerConfig,
     /// How tokens are made.
     pub tokens: TokensConfig,
-    /// The modules to run; all that are published for this kind of site when absent.
+    /// Which modules may be installed without anybody at the site being asked.
+    #[serde(default)]
+    pub approve: Approve,
+    /// The modules to run, of those that are offered to this site; all of them when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modules: Option<Vec<Name>>,
+}
+
+/// Which modules may be installed without anybody at the site being asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Approve {
+    /// None: each version waits for `modules approve`.
+    Manual,
+    /// A version that reads and sends no more than the one that runs. The first version of a module waits.
+    #[default]
+    WithinScope,
+    /// Every version that is offered to this site.
+    Auto,
 }
 
 /// What kind of people are in the database.
@@ -66,6 +82,22 @@ pub struct RegistryConfig {
     pub policy: Name,
     /// The sensitive-code list, by its published name.
     pub sensitive: Name,
+    /// Seconds between two refreshes of `serve`, at most; each pause is a random half to whole of it.
+    #[serde(default = "default_refresh_s")]
+    pub refresh_s: u64,
+    /// Seconds after which an answer of the web server is given up that is not there in full.
+    #[serde(default = "default_registry_give_up_s")]
+    pub give_up_s: u64,
+}
+
+/// A hold takes effect within the hour.
+fn default_refresh_s() -> u64 {
+    3_600
+}
+
+/// A component of 16 MiB over a line of 1 Mbit/s takes as long.
+fn default_registry_give_up_s() -> u64 {
+    120
 }
 
 /// Where bundles go.
@@ -115,6 +147,14 @@ pub enum ConfigError {
         /// Where and why.
         source: Box<toml::de::Error>,
     },
+    /// A pause that is none, or that would let a hold wait for days.
+    #[error("{}: `registry.refresh-s` is {refresh_s}; use 1 to 86400 seconds", path.display())]
+    Refresh {
+        /// The file.
+        path: PathBuf,
+        /// The value.
+        refresh_s: u64,
+    },
     /// A module named twice.
     #[error("{}: `modules` names `{name}` twice", path.display())]
     Twice {
@@ -135,12 +175,12 @@ impl Config {
         if let Some((_, name)) = modules.iter().enumerate().find(|(at, name)| modules[..*at].contains(name)) {
             return Err(ConfigError::Twice { path: path.to_owned(), name: name.clone() });
         }
+        let refresh_s = config.registry.refresh_s;
+        if !(1..=86_400).contains(&refresh_s) {
+            return Err(ConfigError::Refresh { path: path.to_owned(), refresh_s });
+        }
         let folder = path.parent().unwrap_or(Path::new("."));
-        for relative in [
-            &mut config.state_dir,
-            &mut config.database.path,
-            &mut config.registry.root,
-        ] {
+        for relative in [&mut config.state_dir, &mut config.database.path, &mut config.registry.root] {
             *relative = folder.join(&*relative);
         }
         if let TokensConfig::SealedKey { key_file, .. } = &mut config.tokens {

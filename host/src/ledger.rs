@@ -5,10 +5,11 @@
 //! what it would have said had not happened yet.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{Read, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use lockgate_durable::{FileError, at};
 use lockgate_signing::digest::Digest;
 use lockgate_signing::ids::{BundleId, Name, Period};
@@ -94,6 +95,66 @@ pub enum Event {
         /// What the operator was told.
         why: String,
     },
+    /// A version of a module was installed: from here on it is what runs.
+    Installed {
+        /// The module.
+        module: Name,
+        /// The version.
+        version: Version,
+        /// The signed manifest, which names the component.
+        manifest: Digest,
+        /// The rollout by which it was offered.
+        rollout: Digest,
+        /// The last day that the rollout gives it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Date>,
+        /// Who or what approved it.
+        how: Approval,
+    },
+    /// The site refused a module, or one version of it.
+    Refused {
+        /// The module.
+        module: Name,
+        /// The version; every one when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<Version>,
+    },
+    /// The publishing team revoked a version. For ever, whatever it says later.
+    Revoked {
+        /// The module.
+        module: Name,
+        /// The version.
+        version: Version,
+        /// Since when.
+        since: Date,
+        /// Why.
+        reason: String,
+    },
+    /// The site's controller answered a direction.
+    DirectionAnswered {
+        /// The direction.
+        direction: Name,
+        /// Its version; a later one is asked about again.
+        version: Version,
+        /// The signed document.
+        document: Digest,
+        /// Yes or no.
+        accepted: bool,
+    },
+}
+
+/// Who or what approved an installation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Approval {
+    /// Somebody at the site.
+    Person,
+    /// It reads and sends no more than what ran before.
+    WithinScope,
+    /// The site approves everything.
+    Auto,
+    /// The same version again, under another rollout.
+    Renewed,
 }
 
 /// One line.
@@ -128,28 +189,24 @@ impl Ledger {
             .truncate(false)
             .open(path)
             .map_err(at("open", path))?;
-        let length = file.metadata().map_err(at("open", path))?.len();
-        if length > LEDGER_BYTES_MAX {
-            return Err(LedgerError::TooLarge { path: path.to_owned() });
-        }
-        let mut text = Vec::new();
-        file.read_to_end(&mut text).map_err(at("read", path))?;
-        let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
-        let mut entries = Vec::new();
-        let mut last = Digest::of(b"");
-        for (number, line) in text[..whole].split_inclusive(|&byte| byte == b'\n').enumerate() {
-            let entry: Option<Entry> = serde_json::from_slice(line).ok();
-            let entry = entry.filter(|entry| entry.previous == last);
-            entries
-                .push(entry.ok_or_else(|| LedgerError::Broken { path: path.to_owned(), line: number + 1 })?);
-            last = Digest::of(line);
-        }
-        if whole < text.len() {
-            file.set_len(whole as u64).and_then(|()| file.sync_all()).map_err(at("repair", path))?;
+        let Parsed { entries, last, whole, length } = parse(path, &mut file)?;
+        if whole < length {
+            file.set_len(whole).and_then(|()| file.sync_all()).map_err(at("repair", path))?;
         }
         file.seek(SeekFrom::End(0)).map_err(at("open", path))?;
         lockgate_durable::sync_parent(path)?;
         Ok(Self { path: path.to_owned(), file, entries, last })
+    }
+
+    /// The entries of a ledger that another process may be writing: nothing is repaired, and a line that is not whole yet
+    /// does not count.
+    pub fn read(path: &Path) -> Result<Vec<Entry>, LedgerError> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(at("open", path)(error).into()),
+        };
+        Ok(parse(path, file)?.entries)
     }
 
     /// Writes an entry; it is on stable storage when this returns.
@@ -206,6 +263,35 @@ impl Ledger {
     pub fn latest(&self, module: &Name, period: Period) -> Option<SealedEntry<'_>> {
         self.sealed().rev().find(|sealed| sealed.module == module && sealed.period == period)
     }
+}
+
+struct Parsed {
+    entries: Vec<Entry>,
+    /// Digest of the last line.
+    last: Digest,
+    /// Bytes up to the end of the last whole line.
+    whole: u64,
+    length: u64,
+}
+
+/// Reads every whole line, and checks that each follows from the one before it.
+fn parse(path: &Path, file: impl Read) -> Result<Parsed, LedgerError> {
+    let mut text = Vec::new();
+    file.take(LEDGER_BYTES_MAX + 1).read_to_end(&mut text).map_err(at("read", path))?;
+    let length = text.len() as u64;
+    if length > LEDGER_BYTES_MAX {
+        return Err(LedgerError::TooLarge { path: path.to_owned() });
+    }
+    let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+    let mut entries = Vec::new();
+    let mut last = Digest::of(b"");
+    for (number, line) in text[..whole].split_inclusive(|&byte| byte == b'\n').enumerate() {
+        let entry: Option<Entry> = serde_json::from_slice(line).ok();
+        let entry = entry.filter(|entry| entry.previous == last);
+        entries.push(entry.ok_or_else(|| LedgerError::Broken { path: path.to_owned(), line: number + 1 })?);
+        last = Digest::of(line);
+    }
+    Ok(Parsed { entries, last, whole: whole as u64, length })
 }
 
 /// What is needed of a sealed bundle later.

@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use lockgate_signing::digest::Digest;
-use lockgate_signing::envelope::{EnvelopeError, Verified, verify};
+use lockgate_signing::envelope::{EnvelopeError, Message as _, Verified, verify};
 use lockgate_signing::keys::PublicKey;
 use lockgate_signing::receipt::Receipt;
 use reqwest::StatusCode;
@@ -59,7 +59,19 @@ pub struct LinkerClient {
 /// The largest answer that is read, bytes.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
+/// For an answer, at most.
+const ANSWER_TIMEOUT_MAX: Duration = Duration::from_secs(120);
+/// For an answer, at least: what is tried at all is tried for so long.
+const ANSWER_TIMEOUT_MIN: Duration = Duration::from_secs(5);
+/// The slowest line that a block still gets over, bytes a second: 128 kbit/s. Time for an upload is on top of the time for
+/// its answer, or a large block would never get over a slow line.
+const UPLOAD_BYTES_PER_S: u64 = 16_000;
+
+/// How long a request with a body of this size may take.
+fn request_timeout(left: Duration, body_bytes: usize) -> Duration {
+    left.clamp(ANSWER_TIMEOUT_MIN, ANSWER_TIMEOUT_MAX)
+        + Duration::from_secs(body_bytes as u64 / UPLOAD_BYTES_PER_S)
+}
 
 #[derive(Deserialize)]
 struct Problem {
@@ -98,7 +110,7 @@ impl LinkerClient {
         }
         let http = Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(REQUEST_TIMEOUT)
+            .timeout(ANSWER_TIMEOUT_MAX)
             // A redirect could lead from https to anywhere.
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("lockgate-agent/", env!("CARGO_PKG_VERSION")))
@@ -107,16 +119,26 @@ impl LinkerClient {
         Ok(Self { http, url: url.trim_end_matches('/').to_owned() })
     }
 
-    /// Sends a bundle's header.
-    pub fn post_header(&self, header: Vec<u8>, linker_key: &PublicKey) -> Result<HeaderAnswer, LinkerError> {
+    /// Sends a bundle's header. `left` is how long the answer may take.
+    pub fn post_header(
+        &self,
+        header: Vec<u8>,
+        linker_key: &PublicKey,
+        left: Duration,
+    ) -> Result<HeaderAnswer, LinkerError> {
         let response = self
             .http
             .post(format!("{}/v1/bundles", self.url))
             .header("content-type", "application/vnd.lockgate.bundle+cbor")
+            .timeout(request_timeout(left, header.len()))
             .body(header)
             .send()
             .map_err(unreachable)?;
         match response.status() {
+            // A proxy's or a hotel's login page also says 200. It is nobody's receipt, and passes.
+            StatusCode::OK if is_foreign(&response) => Err(LinkerError::Unreachable(
+                "what answers is not a linker, perhaps a proxy or a login page".to_owned(),
+            )),
             StatusCode::OK => {
                 let bytes = body(response)?;
                 let receipt = verify::<Receipt>(&bytes, linker_key)?;
@@ -133,11 +155,12 @@ impl LinkerClient {
         }
     }
 
-    /// Sends a block.
-    pub fn put_block(&self, digest: Digest, bytes: Vec<u8>) -> Result<(), LinkerError> {
+    /// Sends a block. `left` is how long the answer may take, once the block is sent.
+    pub fn put_block(&self, digest: Digest, bytes: Vec<u8>, left: Duration) -> Result<(), LinkerError> {
         let response = self
             .http
             .put(format!("{}/v1/blocks/{}", self.url, digest.to_hex()))
+            .timeout(request_timeout(left, bytes.len()))
             .body(bytes)
             .send()
             .map_err(unreachable)?;
@@ -157,6 +180,12 @@ impl LinkerClient {
         }
         json(&body(response)?)
     }
+}
+
+/// Whether an answer says that it is something else than a receipt.
+fn is_foreign(response: &Response) -> bool {
+    let named = response.headers().get("content-type").and_then(|value| value.to_str().ok());
+    named.is_some_and(|named| named.split(';').next().unwrap_or_default().trim() != Receipt::CONTENT_TYPE)
 }
 
 fn unreachable(error: reqwest::Error) -> LinkerError {

@@ -10,6 +10,7 @@ use lockgate_signing::keys::{PublicKey, SigningKey};
 use lockgate_signing::receipt::Receipt;
 
 use crate::failpoint::failpoint;
+use crate::jitter::jittered;
 use crate::ledger::{Event, Ledger, LedgerError};
 use crate::linker_client::{HeaderAnswer, LinkerClient, LinkerError};
 use crate::outbox::{Outbox, OutboxError, QueuedBundle, ReceivedReceipt};
@@ -26,6 +27,13 @@ pub enum PushError {
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+}
+
+impl PushError {
+    /// Whether the same may succeed later.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Linker(error) if error.is_passing())
+    }
 }
 
 /// One bundle that the linker has acknowledged.
@@ -48,6 +56,19 @@ pub struct Push<'a> {
     pub give_up: Duration,
 }
 
+/// When a push stops trying.
+#[derive(Clone, Copy)]
+struct Deadline {
+    started: Instant,
+    give_up: Duration,
+}
+
+impl Deadline {
+    fn left(self) -> Duration {
+        self.give_up.saturating_sub(self.started.elapsed())
+    }
+}
+
 /// The first pause; each one after it is twice as long.
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -65,7 +86,7 @@ impl Push<'_> {
         for bundle in outbox.queued(&self.site_key.public())? {
             let (receipt, bytes) = match outbox.stored_receipt(&bundle, self.linker_key)? {
                 Some(stored) => stored,
-                None => self.with_retries(&bundle, started)?,
+                None => self.with_retries(&bundle, Deadline { started, give_up: self.give_up })?,
             };
             // 1. The receipt is stored, 2. entered, and 3. only then is the bundle removed.
             outbox.store_receipt(&bundle, &receipt, &bytes)?;
@@ -85,13 +106,11 @@ impl Push<'_> {
         Ok(())
     }
 
-    fn with_retries(&self, bundle: &QueuedBundle, started: Instant) -> Result<ReceivedReceipt, PushError> {
+    fn with_retries(&self, bundle: &QueuedBundle, deadline: Deadline) -> Result<ReceivedReceipt, PushError> {
         let mut pause = PAUSE_FIRST;
         loop {
-            match self.once(bundle) {
-                Err(PushError::Linker(error))
-                    if error.is_passing() && started.elapsed() + pause < self.give_up =>
-                {
+            match self.once(bundle, deadline) {
+                Err(PushError::Linker(error)) if error.is_passing() && pause < deadline.left() => {
                     tracing::info!(bundle = %bundle.id(), "trying again: {error}");
                     std::thread::sleep(jittered(pause));
                     pause = (pause * 2).min(PAUSE_MAX);
@@ -101,19 +120,23 @@ impl Push<'_> {
         }
     }
 
-    fn once(&self, bundle: &QueuedBundle) -> Result<ReceivedReceipt, PushError> {
+    fn once(&self, bundle: &QueuedBundle, deadline: Deadline) -> Result<ReceivedReceipt, PushError> {
         failpoint("push.before-header");
-        let missing = match self.client.post_header(bundle.header_bytes().to_vec(), self.linker_key)? {
+        let missing = match self.client.post_header(
+            bundle.header_bytes().to_vec(),
+            self.linker_key,
+            deadline.left(),
+        )? {
             HeaderAnswer::Receipt(receipt, bytes) => return Ok((*receipt, bytes)),
             HeaderAnswer::Missing(missing) => missing,
         };
         failpoint("push.header-sent");
         // Only blocks that the header names; an answer that asks for others is not of our linker.
         for block in bundle.header().blocks().filter(|block| missing.contains(&block.digest)) {
-            self.client.put_block(block.digest, bundle.block(block)?)?;
+            self.client.put_block(block.digest, bundle.block(block)?, deadline.left())?;
             failpoint("push.block-sent");
         }
-        match self.client.post_header(bundle.header_bytes().to_vec(), self.linker_key)? {
+        match self.client.post_header(bundle.header_bytes().to_vec(), self.linker_key, deadline.left())? {
             HeaderAnswer::Receipt(receipt, bytes) => {
                 failpoint("push.receipt-received");
                 Ok((*receipt, bytes))
@@ -123,12 +146,4 @@ impl Push<'_> {
             }
         }
     }
-}
-
-/// Half to the whole of a pause, so that agents that lost the linker together do not come back together.
-fn jittered(pause: Duration) -> Duration {
-    let mut byte = [0];
-    // Without randomness the pause is whole, which is only less polite.
-    let share = getrandom::fill(&mut byte).map_or(1.0, |()| 0.5 + f64::from(byte[0]) / 512.0);
-    pause.mul_f64(share)
 }

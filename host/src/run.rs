@@ -51,17 +51,6 @@ pub enum RunError {
         /// Its last day.
         until: Date,
     },
-    /// A clock that went back. What is current, and what lies in the future, is decided by it.
-    #[error(
-        "this computer's clock says {today}, but the ledger has an entry of {latest}; set the clock right and run again \
-         (if that entry is what was wrong, enrol again with an empty state folder)"
-    )]
-    ClockBehind {
-        /// What the clock says.
-        today: Date,
-        /// The latest day that the ledger knows.
-        latest: Date,
-    },
     /// A clock that was never set.
     #[error(
         "this computer's clock says {0}, which was before this program was written; set the clock right and run again"
@@ -126,6 +115,8 @@ impl Now {
 pub struct Signed {
     /// The module.
     pub module: TrustedModule,
+    /// The rollout by which it is offered; absent in a preview of what is not installed.
+    pub rollout: Option<Digest>,
     /// The mapping of the clinical system.
     pub mapping: Arc<Trusted<Mapping>>,
     /// The objection policy.
@@ -394,7 +385,7 @@ impl<'a> Run<'a> {
             policy: self.signed.policy.digest(),
             sensitive: self.signed.sensitive.digest(),
             mapping: self.signed.mapping.digest(),
-            cohorts: None,
+            cohorts: self.signed.rollout,
             purpose: self.manifest.purpose.clone(),
             tokens: TokenInfo {
                 scheme,
@@ -480,22 +471,27 @@ pub fn recover(
     Ok(())
 }
 
-/// The clock is not behind what happened already, a day aside for time zones and corrections.
+/// The clock was set at some time, and what it says against the ledger is said.
 ///
-/// A clock that is set back makes expired modules and policies valid again (a freeze attack from within).
+/// A clock that is set back makes expired modules and policies valid again (a freeze attack from within), so a refresh
+/// refuses one that is before what the registry has signed, and installs nothing new while one that went back is not
+/// settled. The ledger's days are this clock's own, and one that was once wrong in the future must not stop every run
+/// after it.
 fn check_clock(ledger: &Ledger, now: Now) -> Result<(), RunError> {
     if now.today < CLOCK_EARLIEST {
         return Err(RunError::ClockNotSet(now.today));
     }
-    // Not the last entry: one that a wrong clock wrote must not make the next run right.
     let latest = ledger.entries().iter().map(|entry| entry.at).max();
     let latest = latest.map(|at| at.to_zoned(jiff::tz::TimeZone::UTC).date());
-    match latest {
-        Some(latest) if now.today.tomorrow().is_ok_and(|tomorrow| tomorrow < latest) => {
-            Err(RunError::ClockBehind { today: now.today, latest })
-        }
-        _ => Ok(()),
+    if let Some(latest) =
+        latest.filter(|latest| now.today.tomorrow().is_ok_and(|tomorrow| tomorrow < *latest))
+    {
+        tracing::warn!(
+            "this computer's clock says {}, and the ledger has an entry of {latest}: the clock is wrong, or was wrong then",
+            now.today
+        );
     }
+    Ok(())
 }
 
 /// No agent ran before this day.

@@ -91,6 +91,24 @@ pub fn widenings(approved: &Manifest, later: &Manifest) -> Vec<Widening> {
     wider
 }
 
+/// All of it, as what a manifest has beyond nothing: for a module that nobody approved so far.
+pub fn everything(manifest: &Manifest) -> Vec<Widening> {
+    let mut all = vec![
+        widening("purpose", format!("is `{}`", manifest.purpose)),
+        widening("legal-basis", format!("is `{}`", manifest.legal_basis)),
+    ];
+    for link in &manifest.tokens.link {
+        all.push(widening("tokens.link", format!("sends a link token made from {}", link.name())));
+    }
+    for (name, input) in &manifest.inputs {
+        all.push(widening(&format!("input.{name}"), format!("reads {}", input_in_words(manifest, input))));
+    }
+    for (name, output) in &manifest.outputs {
+        all.push(widening(&format!("output.{name}"), format!("sends {}", columns_in_words(output))));
+    }
+    all
+}
+
 /// What a module reads, a line for each input.
 pub fn reads(manifest: &Manifest) -> Vec<String> {
     manifest.inputs.values().map(|input| input_in_words(manifest, input)).collect()

@@ -19,6 +19,7 @@ mod rejections;
 mod repeatable;
 mod removed;
 mod resending;
+mod rollout;
 mod tokens;
 mod whole_flow;
 mod workshop;

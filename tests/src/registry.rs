@@ -1,7 +1,11 @@
 //! A registry in a folder, made with `lockgate-publish`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
+
+use anyhow::Context as _;
 
 use crate::binaries::Binaries;
 use crate::command::{Finished, finish};
@@ -12,13 +16,20 @@ pub struct Registry {
     binaries: Binaries,
     folder: PathBuf,
     as_of: String,
+    /// Documents that were staged by path, to number the next version.
+    documents: Mutex<BTreeMap<String, u32>>,
 }
 
 impl Registry {
     /// Makes an empty registry in `folder/registry`, its keys in `folder/registry-keys`.
     pub fn new(binaries: &Binaries, folder: &Path, as_of: &str) -> anyhow::Result<Self> {
-        let registry =
-            Self { binaries: binaries.clone(), folder: folder.to_owned(), as_of: as_of.to_owned() };
+        let registry = Self {
+            binaries: binaries.clone(),
+            folder: folder.to_owned(),
+            as_of: as_of.to_owned(),
+            // `init` publishes the first list of holds.
+            documents: Mutex::new(BTreeMap::from([("holds/standing".to_owned(), 1)])),
+        };
         let mut command = Command::new(registry.binaries.program("lockgate-publish")?);
         command.arg("init").arg(registry.location()).arg("--keys").arg(registry.keys());
         finish(command.args(["--as-of", as_of]))?.ok()?;
@@ -47,12 +58,48 @@ impl Registry {
         finish(command.args(["--as-of", &self.as_of]))
     }
 
-    /// Stages a module: its manifest and its core module or component.
+    /// Stages a module, its manifest and its core module or component, and offers it to every site.
     pub fn add_module(&self, manifest: &Path, wasm: &Path, more: &[&str]) -> anyhow::Result<()> {
+        let (id, version) = self.stage_module(manifest, wasm, more)?;
+        self.publish_command(&["rollout", &id, &version, "--to", "all"])?.ok().map(|_| ())
+    }
+
+    /// Stages a module and offers it to nobody; its id and version.
+    pub fn stage_module(
+        &self,
+        manifest: &Path,
+        wasm: &Path,
+        more: &[&str],
+    ) -> anyhow::Result<(String, String)> {
         let (manifest, wasm) = (manifest.display().to_string(), wasm.display().to_string());
-        let mut arguments = vec!["module", "add", &manifest, &wasm];
+        let mut arguments = vec!["--json", "module", "add", &manifest, &wasm];
         arguments.extend(more);
-        self.publish_command(&arguments)?.ok().map(|_| ())
+        let added = self.publish_command(&arguments)?.ok()?.json()?;
+        let path = added["path"].as_str().context("the publisher names no path")?;
+        let mut parts = path.split('/').skip(1);
+        let mut next = || parts.next().map(str::to_owned).context("a module's path has an id and a version");
+        Ok((next()?, next()?))
+    }
+
+    /// Stages who a module is offered to from now on: for each version its `to` and further lines of the step, as TOML.
+    pub fn offer(&self, module: &str, steps: &[(&str, &str, &str)]) -> anyhow::Result<()> {
+        let steps = steps.iter().map(|(version, to, more)| {
+            format!("[[step]]\nmodule-version = \"{version}\"\nto = {to}\n{more}\n")
+        });
+        self.stage_document("rollouts", module, &steps.collect::<String>())
+    }
+
+    /// Stages the next version of a document, given what comes after its head.
+    pub fn stage_document(&self, folder: &str, id: &str, text: &str) -> anyhow::Result<()> {
+        let path = format!("{folder}/{id}");
+        let mut documents = self.documents.lock().map_err(|_| anyhow::anyhow!("a test's thread panicked"))?;
+        let next = documents.entry(path.clone()).or_default();
+        let folder = self.location().join("staged").join(&path);
+        std::fs::create_dir_all(&folder)?;
+        let head = format!("format = 1\nid = \"{id}\"\nversion = \"1.0.{next}\"\n");
+        std::fs::write(folder.join(format!("1.0.{next}.toml")), head + text)?;
+        *next += 1;
+        Ok(())
     }
 
     /// Stages one of the project's modules.

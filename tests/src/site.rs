@@ -24,6 +24,9 @@ pub struct SiteOptions {
     pub give_up_s: u64,
     /// The keyholder that evaluates its tokens; absent: the key of the stage.
     pub keyholder: Option<String>,
+    /// What it installs without asking: `auto` (so that a test that is not about approval needs none), `within-scope`,
+    /// `manual`.
+    pub approve: &'static str,
 }
 
 impl SiteOptions {
@@ -37,6 +40,7 @@ impl SiteOptions {
             as_of: crate::AS_OF.to_owned(),
             give_up_s: 20,
             keyholder: None,
+            approve: "auto",
         }
     }
 
@@ -81,13 +85,13 @@ impl Site {
         linker_url: &str,
         pseudonym_key: &Path,
     ) -> anyhow::Result<()> {
-        let SiteOptions { id, kind, database, mapping, give_up_s, .. } = &self.options;
+        let SiteOptions { id, kind, database, mapping, give_up_s, approve, .. } = &self.options;
         let tokens = match &self.options.keyholder {
             Some(url) => format!("scheme = \"oprf\"\nkeyholder = \"{url}\"\n"),
             None => format!("scheme = \"sealed-key\"\nkey-file = {pseudonym_key:?}\nepoch = 1\n"),
         };
         let config = format!(
-            "site = \"{id}\"\nkind = \"{kind}\"\nmode = \"demo\"\nstate-dir = \"state\"\n\n\
+            "site = \"{id}\"\nkind = \"{kind}\"\nmode = \"demo\"\nstate-dir = \"state\"\napprove = \"{approve}\"\n\n\
              [database]\npath = {database:?}\nmapping = \"{mapping}\"\n\n\
              [registry]\nlocation = {registry:?}\nroot = {root:?}\npolicy = \"objections-england\"\n\
              sensitive = \"sensitive-england\"\n\n[linker]\nurl = \"{linker_url}\"\ngive-up-s = {give_up_s}\n\n\
@@ -121,6 +125,18 @@ impl Site {
     /// Runs a command of the agent.
     pub fn command(&self, arguments: &[&str]) -> anyhow::Result<Finished> {
         finish(self.agent().args(arguments))
+    }
+
+    /// Asks the registry, and approves every module that waits.
+    pub fn approve_all(&self) -> anyhow::Result<()> {
+        let refreshed = self.command(&["--json", "refresh"])?.ok()?.json()?;
+        for line in refreshed["modules"].as_array().context("`refresh` lists no modules")? {
+            if line["state"] == "waiting" {
+                let module = line["module"].as_str().context("a module has no id")?;
+                self.command(&["modules", "approve", module])?.ok()?;
+            }
+        }
+        Ok(())
     }
 
     /// Runs what is due and sends it; returns what the agent printed as JSON.

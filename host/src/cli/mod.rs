@@ -1,31 +1,38 @@
 //! The command line. Its help is documentation: `tests` keep a snapshot of it.
 
+mod modules;
 mod show;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use jiff::civil::Date;
 use lockgate_signing::ids::{Name, Period};
+use semver::Version;
 
-use crate::agent::{self, Agent, AgentError};
+use crate::agent::{self, Agent, AgentError, ModuleOutcome};
 use crate::config::Config;
 use crate::enrol::enrol;
+use crate::jitter::jittered;
 use crate::ledger::{Event, Ledger};
 use crate::linker_client::LinkerClient;
+use crate::modules::Modules;
 use crate::outbox::OutboxError;
 use crate::progress::Progress;
 use crate::push::PushError;
 use crate::run::Now;
+use crate::status::{DirectionLine, ModuleLine, Status};
 
 /// Extracts pseudonymised data from a clinical database with centrally signed modules.
 ///
 /// The agent opens the database read-only, removes everybody who objects, replaces identities by tokens, runs the modules
 /// that the publishing team has signed, and pushes signed bundles to the linker. It only dials out.
 ///
-/// Exit codes: 0 everything is done; 1 an error, nothing was done; 2 wrong usage; 3 a module failed, the others ran;
-/// 4 bundles are left in the outbox and will be sent next time; 5 the linker refuses a bundle, or its receipt is not valid.
+/// Exit codes: 0 everything is done; 1 an error, nothing was done; 2 wrong usage; 3 a module failed or has expired, the others
+/// ran; 4 bundles are left in the outbox and will be sent next time; 5 the linker refuses a bundle, or its receipt is not valid;
+/// 6 `status` found something that needs a person. A module that is held, waiting or refused is no error.
 #[derive(Debug, Parser)]
 #[command(name = "lockgate-agent", version, max_term_width = 100)]
 pub struct Cli {
@@ -55,7 +62,7 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         token_file: PathBuf,
     },
-    /// Run every module that is due, then send what is in the outbox.
+    /// Refresh, run every installed module that is due, then send what is in the outbox.
     Run {
         /// Only this module.
         #[arg(long, value_name = "ID")]
@@ -68,6 +75,9 @@ enum Command {
     Preview {
         /// The module.
         module: Name,
+        /// This version, which is offered to this site; the installed one when absent, or the newest that is offered.
+        #[arg(long, value_name = "VERSION")]
+        version: Option<Version>,
         /// The month; the last complete one when absent.
         #[arg(long, value_name = "YYYY-MM")]
         period: Option<Period>,
@@ -75,6 +85,25 @@ enum Command {
         #[arg(long, default_value_t = 10)]
         rows: usize,
     },
+    /// What runs here: list modules, approve or refuse them.
+    ///
+    /// Without a command: every module that is installed or offered, what it is for, what it reads and what it sends, as of
+    /// the last refresh.
+    Modules {
+        #[command(subcommand)]
+        command: Option<ModulesCommand>,
+    },
+    /// Legal directions that override objections: list them, accept or refuse them.
+    ///
+    /// A direction does nothing here until it is accepted. Without a command: every direction that is published for this site.
+    Directions {
+        #[command(subcommand)]
+        command: Option<DirectionsCommand>,
+    },
+    /// One page on how this site is, and what needs a person (then the exit code is 6). Asks nobody and changes nothing.
+    Status,
+    /// Ask the registry now: for holds, revocations and new versions. Installs what needs no approval.
+    Refresh,
     /// Show what is sealed and not yet acknowledged.
     Outbox,
     /// Send what is in the outbox.
@@ -85,9 +114,11 @@ enum Command {
         #[arg(long, value_name = "ID")]
         module: Option<Name>,
     },
-    /// Stay running: run what is due and send it, then wait for the next day.
+    /// Stay running: run what is due and send it, again and again, and ask the registry in between.
+    ///
+    /// The registry is asked about every hour (`registry.refresh-s`), so that a hold takes effect within the hour.
     Serve {
-        /// Seconds between two looks.
+        /// Seconds between two runs; a run does only what is due.
         #[arg(long, default_value_t = 3_600)]
         every_s: u64,
     },
@@ -104,6 +135,40 @@ enum ConfigCommand {
     Show,
 }
 
+#[derive(Debug, Subcommand)]
+enum ModulesCommand {
+    /// Install a version that waits, and print what it reads and sends beyond the one that runs.
+    Approve {
+        /// The module.
+        module: Name,
+        /// The version; the newest that is offered when absent.
+        #[arg(long, value_name = "VERSION")]
+        version: Option<Version>,
+    },
+    /// Do not run a module here any more, or not this version of it. `approve` takes it back.
+    Refuse {
+        /// The module.
+        module: Name,
+        /// Only this version: an older one that is installed goes on.
+        #[arg(long, value_name = "VERSION")]
+        version: Option<Version>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum DirectionsCommand {
+    /// Accept a direction, in the version that is published now. It is written to the ledger.
+    Accept {
+        /// The direction.
+        direction: Name,
+    },
+    /// Refuse a direction, in the version that is published now. It is written to the ledger.
+    Refuse {
+        /// The direction.
+        direction: Name,
+    },
+}
+
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
@@ -111,6 +176,7 @@ enum End {
     ModuleFailed,
     LeftInOutbox,
     Refused,
+    NeedsPerson,
 }
 
 impl From<End> for ExitCode {
@@ -120,6 +186,7 @@ impl From<End> for ExitCode {
             End::ModuleFailed => Self::from(3),
             End::LeftInOutbox => Self::from(4),
             End::Refused => Self::from(5),
+            End::NeedsPerson => Self::from(6),
         }
     }
 }
@@ -149,13 +216,24 @@ impl Cli {
                 let _lock = agent::lock(&config.state_dir)?;
                 let client = LinkerClient::new(&config.linker.url)?;
                 let key = enrol(&config, &client, token_file)?;
-                let mut ledger = Ledger::open(&config.state_dir.join("ledger.jsonl"))?;
+                let mut ledger = Ledger::open(&ledger_path(&config))?;
                 ledger.append(now.at, Event::Enrolled { key: key.to_string() })?;
                 show::enrolled(&config, key, self.json)?;
             }
-            Command::Preview { module, period, rows } => {
-                let agent = self.open(config, now)?;
-                show::preview(&agent.preview(module, *period, now)?, *rows, self.json)?;
+            Command::Preview { module, version, period, rows } => {
+                let mut agent = self.open(config, now)?;
+                show::preview(&agent.preview(module, version.as_ref(), *period, now)?, *rows, self.json)?;
+            }
+            Command::Modules { command } => self.modules(&config, command.as_ref(), now)?,
+            Command::Directions { command } => self.directions(&config, command.as_ref(), now)?,
+            Command::Status => {
+                let status = Status::of(&config, now)?;
+                modules::status(&status, self.json)?;
+                return Ok(if status.needs_person.is_empty() { End::Done } else { End::NeedsPerson });
+            }
+            Command::Refresh => {
+                let (_lock, modules, mut ledger) = decide(&config)?;
+                modules::refreshed(&agent::refresh(&modules, &config, &mut ledger, now)?, self.json)?;
             }
             Command::Outbox => show::outbox(&self.open(config, now)?, self.json)?,
             Command::History { module } => {
@@ -176,13 +254,54 @@ impl Cli {
         Agent::open(config, progress, now)
     }
 
+    fn modules(&self, config: &Config, command: Option<&ModulesCommand>, now: Now) -> anyhow::Result<()> {
+        match command {
+            None => {
+                let entries = Ledger::read(&ledger_path(config))?;
+                let view = Modules::open(config)?.last_known(&entries, now.today)?;
+                let lines: Vec<_> = view.standings.iter().map(ModuleLine::of).collect();
+                modules::modules(&lines, self.json)
+            }
+            Some(ModulesCommand::Approve { module, version }) => {
+                let (_lock, modules, mut ledger) = decide(config)?;
+                let approved = modules.approve(&mut ledger, module, version.as_ref(), now)?;
+                modules::approved(&approved, self.json)
+            }
+            Some(ModulesCommand::Refuse { module, version }) => {
+                let (_lock, modules, mut ledger) = decide(config)?;
+                modules.refuse(&mut ledger, module, version.clone(), now)?;
+                modules::refused(module.as_str(), version.as_ref(), self.json)
+            }
+        }
+    }
+
+    fn directions(
+        &self,
+        config: &Config,
+        command: Option<&DirectionsCommand>,
+        now: Now,
+    ) -> anyhow::Result<()> {
+        let (direction, accepted) = match command {
+            None => {
+                let entries = Ledger::read(&ledger_path(config))?;
+                let view = Modules::open(config)?.last_known(&entries, now.today)?;
+                return modules::directions(&DirectionLine::all(&view), self.json);
+            }
+            Some(DirectionsCommand::Accept { direction }) => (direction, true),
+            Some(DirectionsCommand::Refuse { direction }) => (direction, false),
+        };
+        let (_lock, modules, mut ledger) = decide(config)?;
+        let version = modules.answer(&mut ledger, direction, accepted, now)?;
+        modules::answered(direction.as_str(), &version, accepted, self.json)
+    }
+
     fn run(&self, agent: &mut Agent, only: Option<&Name>, no_push: bool, now: Now) -> anyhow::Result<End> {
         // The push sends what an earlier run left too, first, because it goes by the chain.
         let outcomes = agent.run(only, now)?;
         let mut receipts = Vec::new();
         let pushed = if no_push { Ok(()) } else { agent.push(now, |done| receipts.push(done.receipt)) };
         show::run(&outcomes, &receipts, self.json)?;
-        let failed = outcomes.iter().any(|outcome| outcome.result.is_err());
+        let failed = outcomes.iter().any(ModuleOutcome::is_failure);
         match end_of_push(pushed)? {
             End::Done if failed => Ok(End::ModuleFailed),
             end => Ok(end),
@@ -196,17 +315,57 @@ impl Cli {
         end_of_push(pushed)
     }
 
-    /// Looks again and again; each look is a run of its own, so that nothing is kept in memory between them.
+    /// Runs and refreshes, each on its own timer; each starts from what is on disk, so that nothing is kept in memory
+    /// between them, and what fails is tried again at its next turn.
     fn serve(&self, config: &Config, every_s: u64) -> anyhow::Result<()> {
+        let (every, refresh_every) =
+            (Duration::from_secs(every_s), Duration::from_secs(config.registry.refresh_s));
         loop {
-            let now = now(self.as_of);
-            let looked = self.open(config.clone(), now).map_err(anyhow::Error::from);
-            if let Err(error) = looked.and_then(|mut agent| self.run(&mut agent, None, false, now)) {
+            let started = Instant::now();
+            let now = self.now();
+            let ran = self.open(config.clone(), now).map_err(anyhow::Error::from);
+            if let Err(error) = ran.and_then(|mut agent| self.run(&mut agent, None, false, now)) {
                 tracing::error!("{error}");
             }
-            std::thread::sleep(std::time::Duration::from_secs(every_s));
+            // A run has refreshed; the next refresh is due before the next run, unless runs are more frequent.
+            loop {
+                let until_run = every.saturating_sub(started.elapsed());
+                let pause = jittered(refresh_every);
+                if pause >= until_run {
+                    std::thread::sleep(until_run);
+                    break;
+                }
+                std::thread::sleep(pause);
+                if let Err(error) = self.refresh(config) {
+                    tracing::warn!("{error}");
+                }
+            }
         }
     }
+
+    fn refresh(&self, config: &Config) -> anyhow::Result<()> {
+        let (_lock, modules, mut ledger) = decide(config)?;
+        let view = agent::refresh(&modules, config, &mut ledger, self.now())?;
+        for it in &view.standings {
+            tracing::info!(module = %it.module, version = %it.version, "{}", it.standing.word());
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> Now {
+        now(self.as_of)
+    }
+}
+
+/// What a decision needs: the ledger, which has one writer, and the site's side of the registry.
+fn decide(config: &Config) -> anyhow::Result<(std::fs::File, Modules, Ledger)> {
+    lockgate_durable::create_private_dir(&config.state_dir)?;
+    let lock = agent::lock(&config.state_dir)?;
+    Ok((lock, Modules::open(config)?, Ledger::open(&ledger_path(config))?))
+}
+
+fn ledger_path(config: &Config) -> PathBuf {
+    config.state_dir.join("ledger.jsonl")
 }
 
 fn now(as_of: Option<Date>) -> Now {

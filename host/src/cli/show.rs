@@ -11,12 +11,12 @@ use lockgate_signing::keys::KeyId;
 use lockgate_signing::receipt::Receipt;
 use serde_json::{Value, json};
 
-use crate::agent::{Agent, ModuleOutcome};
+use crate::agent::{Agent, ModuleOutcome, Ran};
 use crate::config::Config;
-use crate::ledger::Event;
+use crate::ledger::{Approval, Event};
 use crate::run::PreviewedBundle;
 
-fn print(text: &str) -> anyhow::Result<()> {
+pub(super) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     if !text.ends_with('\n') {
@@ -25,7 +25,7 @@ fn print(text: &str) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
-fn table<const N: usize>(head: [&str; N]) -> Table {
+pub(super) fn table<const N: usize>(head: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(head);
     table
@@ -59,15 +59,20 @@ fn header_json(header: &BundleHeader) -> Value {
 pub(super) fn run(outcomes: &[ModuleOutcome], receipts: &[Receipt], as_json: bool) -> anyhow::Result<()> {
     if as_json {
         let modules = outcomes.iter().map(|outcome| match &outcome.result {
-            Ok(made) => json!({
-                "module": outcome.module,
+            Ok(Ran::Made(made)) => json!({
+                "module": outcome.module, "version": outcome.version.to_string(),
+                "waiting": outcome.waiting.as_ref().map(|version| version.to_string()),
                 "bundles": made.iter().map(|made| {
                     let mut bundle = header_json(&made.header);
                     bundle["id"] = json!(made.id.map(|id| id.to_string()));
                     bundle
                 }).collect::<Vec<_>>(),
             }),
-            Err(error) => json!({ "module": outcome.module, "error": error.to_string() }),
+            Ok(Ran::Not(standing)) => json!({
+                "module": outcome.module, "version": outcome.version.to_string(),
+                "not-run": standing.word(), "detail": standing.sentence(&outcome.module),
+            }),
+            Err(error) => json!({ "module": outcome.module, "version": outcome.version.to_string(), "error": error.to_string() }),
         });
         let acknowledged = receipts.iter().map(|receipt| {
             json!({ "id": receipt.bundle.to_string(), "sequence": receipt.sequence, "bytes": receipt.bytes })
@@ -78,9 +83,18 @@ pub(super) fn run(outcomes: &[ModuleOutcome], receipts: &[Receipt], as_json: boo
         );
     }
     for outcome in outcomes {
+        if let Some(version) = &outcome.waiting {
+            print(&format!("{0} {version} waits for `lockgate-agent modules approve {0}`", outcome.module))?;
+        }
         match &outcome.result {
-            Ok(made) if made.is_empty() => print(&format!("{}: nothing is due", outcome.module))?,
-            Ok(made) => {
+            Ok(Ran::Not(standing)) => print(&format!(
+                "{} {}: did not run: it {}",
+                outcome.module,
+                outcome.version,
+                standing.sentence(&outcome.module)
+            ))?,
+            Ok(Ran::Made(made)) if made.is_empty() => print(&format!("{}: nothing is due", outcome.module))?,
+            Ok(Ran::Made(made)) => {
                 let mut bundles = table(["month", "rows read", "withheld", "rows made", "bytes", "bundle"]);
                 for made in made {
                     let counts = &made.header.counts;
@@ -132,8 +146,12 @@ pub(super) fn outbox(agent: &Agent, as_json: bool) -> anyhow::Result<()> {
 
 pub(super) fn history(agent: &Agent, module: Option<&Name>, as_json: bool) -> anyhow::Result<()> {
     let about = |event: &Event| match event {
-        Event::Sealed { module, .. } | Event::Failed { module, .. } => Some(module.clone()),
-        _ => None,
+        Event::Sealed { module, .. }
+        | Event::Failed { module, .. }
+        | Event::Installed { module, .. }
+        | Event::Refused { module, .. }
+        | Event::Revoked { module, .. } => Some(module.clone()),
+        Event::Enrolled { .. } | Event::Acknowledged { .. } | Event::DirectionAnswered { .. } => None,
     };
     let entries = agent.ledger.entries().iter();
     let entries: Vec<_> = entries
@@ -182,10 +200,37 @@ pub(super) fn history(agent: &Agent, module: Option<&Name>, as_json: bool) -> an
                 String::new(),
                 why.clone(),
             ],
+            Event::Installed { module, version, how, .. } => {
+                let how = match how {
+                    Approval::Person => "approved by a person",
+                    Approval::WithinScope => "within what was approved",
+                    Approval::Auto => "approved by the configuration",
+                    Approval::Renewed => "the same under another rollout",
+                };
+                decision(when, "installed", module, format!("{version}, {how}"))
+            }
+            Event::Refused { module, version } => {
+                let version =
+                    version.as_ref().map_or_else(|| "every version".to_owned(), |it| it.to_string());
+                decision(when, "refused", module, version)
+            }
+            Event::Revoked { module, version, reason, .. } => {
+                decision(when, "revoked", module, format!("{version}: {reason}"))
+            }
+            Event::DirectionAnswered { direction, version, accepted, .. } => {
+                let word = if *accepted { "accepted" } else { "refused" };
+                decision(when, "direction", direction, format!("{version} {word}"))
+            }
         };
         lines.add_row(row);
     }
     print(&lines.to_string())
+}
+
+/// A line of the history that is about no bundle.
+fn decision(when: String, what: &str, about: &Name, detail: String) -> [String; 7] {
+    let [sequence, month, rows] = [String::new(), String::new(), String::new()];
+    [when, what.to_owned(), sequence, about.to_string(), month, rows, detail]
 }
 
 pub(super) fn preview(shown: &PreviewedBundle, rows_max: usize, as_json: bool) -> anyhow::Result<()> {

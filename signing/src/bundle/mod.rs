@@ -33,7 +33,7 @@ pub struct BundleHeader {
     pub sensitive: Digest,
     /// The mapping that presented the database.
     pub mapping: Digest,
-    /// The cohorts that the site was in; comes with staged roll-out.
+    /// The rollout by which the module was offered to the site.
     pub cohorts: Option<Digest>,
     /// Why the data is collected.
     pub purpose: Name,

@@ -3,7 +3,7 @@
 //! 1. Build the modules and programs.
 //! 2. Make (or import) the databases of two practices and a hospital.
 //! 3. Publish three modules, the mappings, the objection policy and the sensitive codes; start a linker.
-//! 4. Enrol the sites and run their agents.
+//! 4. Enrol the sites; each approves what is offered to it, and runs its agent.
 //! 5. Count in the source databases, with plain SQL, what should have come of it; compare.
 //! 6. Look at the linker's side: every bundle once, every block on disk.
 
@@ -137,7 +137,7 @@ fn enrol(stage: &Stage, source: &Source, as_of: &str) -> Result<Site> {
         sources::Kind::Practice => SiteOptions::practice(&source.id, &source.database),
         sources::Kind::Hospital => SiteOptions::hospital(&source.id, &source.database),
     };
-    stage.site(&source.name, SiteOptions { as_of: as_of.to_owned(), ..options })
+    stage.site(&source.name, SiteOptions { as_of: as_of.to_owned(), approve: "within-scope", ..options })
 }
 
 /// Runs every agent at the same time, as they do in a country, and counts in its database.
@@ -152,6 +152,7 @@ fn run_sites(enrolled: Vec<Site>, sources: &Sources, lists: &Lists) -> Result<Ve
 }
 
 fn run_site(site: Site, source: &Source, sources: &Sources, lists: &Lists) -> Result<Ran> {
+    site.approve_all()?;
     let printed = site.run()?;
     let reported = figures::reported(&printed)?;
     let truth = truth::of(source, &sources.as_of, sources.whole_history, lists)
