@@ -16,9 +16,11 @@ use lockgate_signing::bundle::{
     BlockRef, BundleHeader, ColumnInfo, ColumnKind, Counts, ModuleRef, OutputInfo, TokenInfo, TokenScheme,
 };
 use lockgate_signing::digest::Digest;
+use lockgate_signing::encryption::{Encryption, WrappedKey};
 use lockgate_signing::envelope::{sign, verify};
 use lockgate_signing::ids::{BundleId, Name, Period, SiteId};
 use lockgate_signing::keys::{PublicKey, SigningKey};
+use lockgate_signing::sealed::SealingKeyId;
 use lockgate_tests::{AS_OF, SiteOptions, Stage};
 
 use crate::process::{self, Usage, medians};
@@ -159,7 +161,11 @@ impl Sender {
             }],
             patients: Vec::new(),
             codes: Vec::new(),
-            encryption: None,
+            encryption: Encryption::new(vec![WrappedKey {
+                key: SealingKeyId(nothing),
+                encapsulated: [1; 32],
+                wrapped: [2; 48],
+            }]),
             supersedes: None,
             directions: Vec::new(),
         })

@@ -5,14 +5,15 @@
 //! column that a row always fills marked as optional. The token table is random bytes in any format (16 for each patient and
 //! kind of link), so it is left out of both sides; with it on both sides is said beside it.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use lockgate_durable::key_file;
-use lockgate_signing::block::{Column, PatientTable, Values, decode_codes, decode_patients, decode_rows};
-use lockgate_signing::bundle::{BlockRef, BundleHeader, ColumnInfo, ColumnKind, OutputInfo};
+use lockgate_signing::block::{Column, PatientTable, Rows, Values};
+use lockgate_signing::bundle::{BundleHeader, ColumnInfo, ColumnKind, OutputInfo};
 use lockgate_signing::envelope::verify;
+use lockgate_signing::opened::open_bundle;
+use lockgate_tests::opened::warehouse_key;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::column::writer::ColumnWriter;
 use parquet::data_type::{ByteArray, FixedLenByteArray};
@@ -65,10 +66,15 @@ impl Sizes {
     fn of_run(fresh: &FreshSite) -> anyhow::Result<Self> {
         process::run(&fresh.run_without_push(), None)?;
         let key = key_file::load(&fresh.site.state().join("site-key.pem"))?.public();
+        let warehouse = warehouse_key(&fresh.site)?;
         let mut all = Self::default();
         for folder in fresh.bundles()? {
             let bytes = std::fs::read(folder.join("header.cbor"))?;
-            let header = verify::<BundleHeader>(&bytes, &key)?.into_message();
+            let header = verify::<BundleHeader>(&bytes, &key)?;
+            let opened = open_bundle(&header, &warehouse, |block| {
+                std::fs::read(folder.join(format!("{}.block", block.digest.to_hex())))
+            })?;
+            let header = header.into_message();
             let tokens: u64 = header.patients.iter().map(|block| block.bytes).sum();
             let mut one = Self {
                 rows: header.rows(),
@@ -76,16 +82,13 @@ impl Sizes {
                 tokens,
                 ..Self::default()
             };
-            let mut codes = Vec::new();
-            for block in &header.codes {
-                codes.extend(decode_codes(&read(&folder, block)?)?.into_iter().map(|(_, text)| text));
+            let codes: Vec<String> = opened.codes.into_iter().map(|(_, text)| text).collect();
+            let outputs = header.outputs.iter().zip(opened.outputs);
+            for (output, blocks) in outputs.filter(|(output, _)| output.rows() > 0) {
+                one.parquet += parquet_bytes(blocks, output, &codes)?;
             }
-            for output in header.outputs.iter().filter(|output| output.rows() > 0) {
-                one.parquet += parquet_bytes(&folder, output, &codes)?;
-            }
-            for block in &header.patients {
-                let links = header.tokens.links.len();
-                one.parquet_tokens += parquet_token_bytes(&decode_patients(&read(&folder, block)?, links)?)?;
+            for table in &opened.patients {
+                one.parquet_tokens += parquet_token_bytes(table)?;
             }
             all.add(&one);
         }
@@ -120,17 +123,9 @@ impl Sizes {
     }
 }
 
-fn read(folder: &Path, block: &BlockRef) -> anyhow::Result<Vec<u8>> {
-    let path = folder.join(format!("{}.block", block.digest.to_hex()));
-    std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
-}
-
 /// The size of an output as a Parquet file.
-fn parquet_bytes(folder: &Path, output: &OutputInfo, codes: &[String]) -> anyhow::Result<u64> {
-    let mut blocks: Vec<Vec<Column>> = Vec::new();
-    for block in &output.blocks {
-        blocks.push(decode_rows(&read(folder, block)?, &output.columns)?.columns);
-    }
+fn parquet_bytes(blocks: Vec<Rows>, output: &OutputInfo, codes: &[String]) -> anyhow::Result<u64> {
+    let blocks: Vec<Vec<Column>> = blocks.into_iter().map(|block| block.columns).collect();
     let optional: Vec<bool> = (0..output.columns.len())
         .map(|column| blocks.iter().any(|block| block[column].missing.is_some()))
         .collect();

@@ -142,7 +142,7 @@ impl Agent {
         let tokens = Tokens::open(&config)?;
         let outbox = Outbox::open(&config.state_dir)?;
         let mut ledger = Ledger::open(&config.state_dir.join("ledger.jsonl"))?;
-        run::recover(&outbox, &mut ledger, &key, &tokens, now)?;
+        run::recover(&outbox, &mut ledger, &key, now)?;
         let modules = Modules::open(&config)?;
         Ok(Self { config, outbox, ledger, key, tokens, modules, progress, _lock: lock })
     }
@@ -189,7 +189,7 @@ impl Agent {
         now: Now,
     ) -> Result<(), AgentError> {
         self.outbox.sweep()?;
-        run::recover(&self.outbox, &mut self.ledger, &self.key, &self.tokens, now)?;
+        run::recover(&self.outbox, &mut self.ledger, &self.key, now)?;
         tracing::warn!(%module, "{error}");
         let failed =
             Event::Failed { module: module.clone(), version: version.clone(), why: error.to_string() };
@@ -316,6 +316,7 @@ fn signed(view: &View, module: TrustedModule, rollout: Option<Digest>) -> Signed
         mapping: Arc::clone(&published.mapping),
         policy: Arc::clone(&published.policy),
         sensitive: Arc::clone(&published.sensitive),
+        recipients: Arc::clone(&published.recipients),
         token_keys: token_keys.map(Arc::clone),
     }
 }

@@ -82,6 +82,8 @@ pub struct RegistryConfig {
     pub policy: Name,
     /// The sensitive-code list, by its published name.
     pub sensitive: Name,
+    /// The list of those who can open what is sent, by its published name.
+    pub recipients: Name,
     /// Seconds between two refreshes of `serve`, at most; each pause is a random half to whole of it.
     #[serde(default = "default_refresh_s")]
     pub refresh_s: u64,

@@ -9,6 +9,7 @@ mod crossing;
 mod decimal;
 mod dictionary;
 mod disclosure;
+pub mod encryption;
 pub mod enrol;
 mod evidence;
 mod failpoint;

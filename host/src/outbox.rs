@@ -1,8 +1,8 @@
 //! The outbox: bundles that are sealed and not yet acknowledged, one folder a state.
 //!
 //! ```text
-//! outbox/sealing/<n>/          blocks of a bundle that is being made; swept at start
-//! outbox/queued/<sequence>-<id>/   header.cbor and <digest>.block of each block
+//! outbox/sealing/<n>/          blocks of a bundle that is being made, encrypted; swept at start
+//! outbox/queued/<sequence>-<id>/   header.cbor, <digest>.block of each block, and content (see below)
 //! outbox/removing/<sequence>-<id>/ an acknowledged bundle on its way out; swept at start
 //! receipts/<sequence>-<id>.cbor    what the linker answered; the bundle's folder is then removed
 //! ```
@@ -81,6 +81,16 @@ impl QueuedBundle {
         self.header.id()
     }
 
+    /// The keyed digest of what is in it, for the ledger: the blocks themselves only the recipients can open.
+    pub(crate) fn content(&self) -> Result<String, OutboxError> {
+        let path = self.folder.join(CONTENT);
+        let content = fs::read_to_string(&path).map_err(at("read", &path))?;
+        match Digest::from_hex(&content) {
+            Ok(_) => Ok(content),
+            Err(_) => Err(self.damaged("`content` is not a digest")),
+        }
+    }
+
     /// Reads a block and checks that it is still the one that was sealed.
     pub fn block(&self, block: &BlockRef) -> Result<Vec<u8>, OutboxError> {
         let path = block_path(&self.folder, block.digest);
@@ -102,6 +112,8 @@ fn block_path(folder: &Path, digest: Digest) -> PathBuf {
 }
 
 const HEADER: &str = "header.cbor";
+/// The keyed digest of the content, which goes into the ledger: a crash may come in between.
+const CONTENT: &str = "content";
 
 impl Outbox {
     /// Opens the outbox below a state folder and sweeps what a crash left half-made.
@@ -142,6 +154,7 @@ impl Outbox {
         &self,
         sealing: &SealingFolder,
         header_bytes: Vec<u8>,
+        content: &str,
         key: &PublicKey,
     ) -> Result<QueuedBundle, OutboxError> {
         let header = verify::<BundleHeader>(&header_bytes, key)
@@ -152,6 +165,7 @@ impl Outbox {
             File::open(&path).and_then(|file| file.sync_all()).map_err(at("synchronise", &path))?;
         }
         failpoint("outbox.blocks-synchronised");
+        write_atomic(&sealing.folder.join(CONTENT), content.as_bytes())?;
         write_atomic(&sealing.folder.join(HEADER), &header_bytes)?;
         failpoint("outbox.header-written");
         sync_dir(&sealing.folder)?;

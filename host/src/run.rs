@@ -13,18 +13,21 @@ use jiff::civil::Date;
 use lockgate_signing::bundle::{BundleHeader, Counts, EvidenceCounts, ModuleRef, TokenInfo};
 use lockgate_signing::digest::Digest;
 use lockgate_signing::direction::{Direction, Override};
+use lockgate_signing::encryption::BundleContext;
 use lockgate_signing::envelope::sign;
 use lockgate_signing::ids::{BundleId, Name, Period};
 use lockgate_signing::keys::SigningKey;
 use lockgate_signing::manifest::{Input, Manifest, Span};
 use lockgate_signing::mapping::Mapping;
 use lockgate_signing::policy::{ObjectionPolicy, SensitiveCodes};
+use lockgate_signing::recipients::{Recipient, Recipients};
 use lockgate_signing::token_keys::TokenKeys;
 
 use crate::check::Checker;
 use crate::config::Config;
 use crate::crossing::{Crossing, CrossingError, day};
 use crate::dictionary::Dictionary;
+use crate::encryption::BlockCipher;
 use crate::evidence;
 use crate::failpoint::failpoint;
 use crate::guest::{
@@ -36,7 +39,7 @@ use crate::objections::EvidenceError;
 use crate::outbox::{Outbox, OutboxError};
 use crate::plan::{self, PlanStep};
 use crate::progress::{Progress, ProgressBar};
-use crate::seal::{BlockStore, SealError, SealedBlocks, Sealer};
+use crate::seal::{BlockStore, Kept, SealError, SealedBlocks, Sealer};
 use crate::source::{End, Select, Snapshot, SourceError};
 use lockgate_trust::{Trusted, TrustedModule};
 
@@ -56,6 +59,16 @@ pub enum RunError {
         "this computer's clock says {0}, which was before this program was written; set the clock right and run again"
     )]
     ClockNotSet(Date),
+    /// Nobody could open what would be sent.
+    #[error(
+        "the list of recipients `{list}` names nobody for {today}; nothing is sent until the publishing team publishes a newer one"
+    )]
+    NoRecipient {
+        /// The list.
+        list: Name,
+        /// The day.
+        today: Date,
+    },
     /// A module for another kind of site, or a mapping.
     #[error("{0} is for another kind of site than this one")]
     OtherSites(String),
@@ -123,6 +136,8 @@ pub struct Signed {
     pub policy: Arc<Trusted<ObjectionPolicy>>,
     /// The sensitive codes.
     pub sensitive: Arc<Trusted<SensitiveCodes>>,
+    /// Those who can open what is sent.
+    pub recipients: Arc<Trusted<Recipients>>,
     /// The published token keys of the module's purpose, where the site's tokens are the keyholder's.
     pub token_keys: Option<Arc<Trusted<TokenKeys>>>,
     /// Directions for this module that the site has accepted and that stand today.
@@ -158,7 +173,7 @@ pub struct MadeBundle {
 pub struct PreviewedBundle {
     /// The header that would be signed.
     pub header: BundleHeader,
-    /// The first blocks, by digest.
+    /// The first blocks before their encryption, by the digest that they would be sent under.
     pub blocks: HashMap<Digest, Vec<u8>>,
 }
 
@@ -173,17 +188,9 @@ pub fn run(
     check_clock(ledger, now)?;
     let run = Run::prepare(site, signed, now, ledger)?;
     let steps = plan::due(&run.manifest, ledger, now.today, run.earliest(ledger)?);
-    let mut made = Vec::new();
-    run.over(
-        &steps,
-        || Ok(BlockStore::Folder(outbox.begin()?)),
-        |run, step, period| {
-            let header = run.header(step.period, &period, ledger);
-            made.push(run.queue(step, header, period.store, outbox, ledger)?);
-            Ok(())
-        },
-    )?;
-    Ok(made)
+    let mut queueing = Queueing { outbox, ledger, made: Vec::new() };
+    run.over(&steps, &mut queueing)?;
+    Ok(queueing.made)
 }
 
 /// Runs a module as [`run`] does, on one period, and shows what it would send. Nothing is kept.
@@ -196,18 +203,9 @@ pub fn preview(
 ) -> Result<PreviewedBundle, RunError> {
     let run = Run::prepare(site, signed, now, ledger)?;
     let period = period.unwrap_or(Period::of(now.today).previous());
-    let mut shown = None;
-    run.over(
-        &[PlanStep { period, again: false }],
-        || Ok(BlockStore::in_memory()),
-        |run, step, period| {
-            let header = run.header(step.period, &period, ledger);
-            let BlockStore::Memory { blocks, .. } = period.store else { return Ok(()) };
-            shown = Some(PreviewedBundle { header, blocks });
-            Ok(())
-        },
-    )?;
-    shown.ok_or_else(|| GuestError::Engine("the run made nothing".to_owned()).into())
+    let mut showing = Showing { ledger, shown: None };
+    run.over(&[PlanStep { period, again: false }], &mut showing)?;
+    showing.shown.ok_or_else(|| GuestError::Engine("the run made nothing".to_owned()).into())
 }
 
 /// A run whose patients are known.
@@ -220,6 +218,55 @@ struct Run<'a> {
     snapshot: Option<Snapshot>,
     patients: Arc<Patients>,
     evidence: EvidenceCounts,
+    recipients: Vec<Recipient>,
+}
+
+/// What becomes of the periods of a run.
+trait Periods {
+    /// A period is about to be run: where its blocks go.
+    fn begin(&mut self, run: &Run<'_>, step: PlanStep) -> Result<BlockStore, RunError>;
+
+    /// A period was run.
+    fn finished(&mut self, run: &Run<'_>, step: PlanStep, period: FinishedPeriod) -> Result<(), RunError>;
+}
+
+/// Periods that are queued to be sent.
+struct Queueing<'a> {
+    outbox: &'a Outbox,
+    ledger: &'a mut Ledger,
+    made: Vec<MadeBundle>,
+}
+
+impl Periods for Queueing<'_> {
+    fn begin(&mut self, run: &Run<'_>, step: PlanStep) -> Result<BlockStore, RunError> {
+        Ok(BlockStore::in_folder(run.cipher(step.period, self.ledger)?, self.outbox.begin()?))
+    }
+
+    fn finished(&mut self, run: &Run<'_>, step: PlanStep, period: FinishedPeriod) -> Result<(), RunError> {
+        let header = run.header(step.period, &period, self.ledger);
+        self.made.push(run.queue(step, header, period.store, self.outbox, self.ledger)?);
+        Ok(())
+    }
+}
+
+/// A period that is shown.
+struct Showing<'a> {
+    ledger: &'a Ledger,
+    shown: Option<PreviewedBundle>,
+}
+
+impl Periods for Showing<'_> {
+    fn begin(&mut self, run: &Run<'_>, step: PlanStep) -> Result<BlockStore, RunError> {
+        Ok(BlockStore::in_memory(run.cipher(step.period, self.ledger)?))
+    }
+
+    fn finished(&mut self, run: &Run<'_>, step: PlanStep, period: FinishedPeriod) -> Result<(), RunError> {
+        let header = run.header(step.period, &period, self.ledger);
+        if let Kept::Memory { blocks, .. } = period.store.kept {
+            self.shown = Some(PreviewedBundle { header, blocks });
+        }
+        Ok(())
+    }
 }
 
 /// What the module made of one period.
@@ -235,6 +282,7 @@ impl<'a> Run<'a> {
         let (mapping, policy) = (signed.mapping.value(), signed.policy.value());
         let manifest = Arc::new(signed.module.manifest().value().clone());
         check_current(site.config, &manifest, signed, now.today)?;
+        let recipients = recipients(signed, now.today)?;
         // compile: the imports are checked to be a subset of our world
         let module = site.engine.ready(&signed.module)?;
         // snapshot: one consistent moment for everything that follows
@@ -263,7 +311,8 @@ impl<'a> Run<'a> {
         failpoint("run.identity");
         check_windows(&snapshot, mapping, &manifest)?;
         let evidence = register.counts;
-        Ok(Self { site, signed, now, manifest, module, snapshot: Some(snapshot), patients, evidence })
+        let snapshot = Some(snapshot);
+        Ok(Self { site, signed, now, manifest, module, snapshot, patients, evidence, recipients })
     }
 
     /// The month of the earliest row of any input, where the first run covers all of them.
@@ -291,12 +340,7 @@ impl<'a> Run<'a> {
     }
 
     /// Reads, crosses, runs, checks and seals each period.
-    fn over(
-        mut self,
-        steps: &[PlanStep],
-        mut begin: impl FnMut() -> Result<BlockStore, RunError>,
-        mut finished: impl FnMut(&Self, PlanStep, FinishedPeriod) -> Result<(), RunError>,
-    ) -> Result<(), RunError> {
+    fn over(mut self, steps: &[PlanStep], periods: &mut impl Periods) -> Result<(), RunError> {
         let Some(snapshot) = self.snapshot.take() else { return Ok(()) };
         let bar = self.site.progress.start(&self.manifest.id, steps.len());
         let cancelled = AtomicBool::new(false);
@@ -315,7 +359,7 @@ impl<'a> Run<'a> {
                 rows: &bar,
             };
             scope.spawn(move || reader.read_all(&snapshot, steps, &sender));
-            let result = self.run_all(steps, receiver, &bar, &mut begin, &mut finished);
+            let result = self.run_all(steps, receiver, &bar, periods);
             cancelled.store(true, Ordering::Relaxed);
             result
         })
@@ -326,13 +370,12 @@ impl<'a> Run<'a> {
         steps: &[PlanStep],
         receiver: Receiver<InputMessage>,
         bar: &ProgressBar,
-        begin: &mut impl FnMut() -> Result<BlockStore, RunError>,
-        finished: &mut impl FnMut(&Self, PlanStep, FinishedPeriod) -> Result<(), RunError>,
+        periods: &mut impl Periods,
     ) -> Result<(), RunError> {
         let mut inputs = Inputs::new(Arc::clone(&self.manifest), receiver);
         for &step in steps {
             let (first, last) = (day(step.period.first_day()), day(step.period.last_day()));
-            let sealer = Sealer::new(&self.manifest, Arc::clone(&self.patients), begin()?)?;
+            let sealer = Sealer::new(&self.manifest, Arc::clone(&self.patients), periods.begin(self, step)?)?;
             let checker = Checker::new(Arc::clone(&self.manifest), self.patients.handles(), last);
             let limits = self.site.engine.limits();
             let state =
@@ -346,7 +389,7 @@ impl<'a> Run<'a> {
             let (blocks, store) = done.sealer.finish()?;
             counts.cells_suppressed = blocks.cells_suppressed;
             failpoint("run.blocks-sealed");
-            finished(self, step, FinishedPeriod { blocks, store, counts, fuel: done.fuel })?;
+            periods.finished(self, step, FinishedPeriod { blocks, store, counts, fuel: done.fuel })?;
             bar.period_done();
             inputs = done.inputs.next_period();
         }
@@ -368,14 +411,28 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// A new content key for the bundle that follows the last one.
+    fn cipher(&self, period: Period, ledger: &Ledger) -> Result<BlockCipher, RunError> {
+        let head = ledger.head();
+        let context = BundleContext {
+            site: self.site.config.site.clone(),
+            sequence: head.map_or(1, |(sequence, _)| sequence + 1),
+            previous: head.map(|(_, id)| id),
+            module: self.manifest.id.clone(),
+            version: self.signed.module.manifest().version().clone(),
+            period,
+        };
+        Ok(BlockCipher::new(context, &self.recipients).map_err(SealError::from)?)
+    }
+
     fn header(&self, period: Period, made: &FinishedPeriod, ledger: &Ledger) -> BundleHeader {
-        let (module, head) = (&self.signed.module, ledger.head());
+        let (module, context) = (&self.signed.module, made.store.cipher.context());
         let (scheme, epoch) = self.patients.tokens();
         let manifest = module.manifest();
         BundleHeader {
             site: self.site.config.site.clone(),
-            sequence: head.map_or(1, |(sequence, _)| sequence + 1),
-            previous: head.map(|(_, id)| id),
+            sequence: context.sequence,
+            previous: context.previous,
             module: ModuleRef {
                 id: self.manifest.id.clone(),
                 version: manifest.version().clone(),
@@ -400,7 +457,7 @@ impl<'a> Run<'a> {
             outputs: made.blocks.outputs.clone(),
             patients: made.blocks.patients.clone(),
             codes: made.blocks.codes.clone(),
-            encryption: None,
+            encryption: made.store.cipher.encryption().clone(),
             supersedes: ledger.latest(&self.manifest.id, period).map(|sealed| sealed.bundle),
             directions: applied(self.signed),
         }
@@ -415,8 +472,8 @@ impl<'a> Run<'a> {
         outbox: &Outbox,
         ledger: &mut Ledger,
     ) -> Result<MadeBundle, RunError> {
-        let BlockStore::Folder(sealing) = store else { return Ok(MadeBundle { id: None, header }) };
-        let content = content_digest(self.site.tokens, &header);
+        let Kept::Folder(sealing) = store.kept else { return Ok(MadeBundle { id: None, header }) };
+        let content = content_digest(self.site.tokens, &store.cipher);
         let before = ledger.latest(&self.manifest.id, step.period);
         if before.is_some_and(|before| before.content == content) {
             Outbox::discard(&sealing)?;
@@ -425,7 +482,7 @@ impl<'a> Run<'a> {
         // sign
         let signed = sign(&header, self.site.key);
         // queue: on stable storage, then in the ledger
-        let queued = outbox.queue(&sealing, signed, &self.site.key.public())?;
+        let queued = outbox.queue(&sealing, signed, &content, &self.site.key.public())?;
         ledger.append(self.now.at, sealed_event(queued.id(), &header, content))?;
         failpoint("run.in-ledger");
         Ok(MadeBundle { id: Some(queued.id()), header })
@@ -433,9 +490,8 @@ impl<'a> Run<'a> {
 }
 
 /// A keyed digest of what a bundle says, its place in the chain and the time aside.
-fn content_digest(key: &Tokens, header: &BundleHeader) -> String {
-    let blocks: Vec<u8> = header.blocks().flat_map(|block| *block.digest.as_bytes()).collect();
-    Digest::from_bytes(key.private_digest(&blocks)).to_hex()
+fn content_digest(key: &Tokens, cipher: &BlockCipher) -> String {
+    Digest::from_bytes(key.private_digest(&cipher.content())).to_hex()
 }
 
 fn sealed_event(id: BundleId, header: &BundleHeader, content: String) -> Event {
@@ -454,17 +510,11 @@ fn sealed_event(id: BundleId, header: &BundleHeader, content: String) -> Event {
 }
 
 /// Enters bundles that a crash kept out of the ledger: they were queued, so they will be sent.
-pub fn recover(
-    outbox: &Outbox,
-    ledger: &mut Ledger,
-    key: &SigningKey,
-    tokens: &Tokens,
-    now: Now,
-) -> Result<(), RunError> {
+pub fn recover(outbox: &Outbox, ledger: &mut Ledger, key: &SigningKey, now: Now) -> Result<(), RunError> {
     for queued in outbox.queued(&key.public())? {
         let header = queued.header();
         if ledger.head().is_none_or(|(sequence, _)| header.sequence > sequence) {
-            let content = content_digest(tokens, header);
+            let content = queued.content()?;
             ledger.append(now.at, sealed_event(queued.id(), header, content))?;
         }
     }
@@ -513,6 +563,16 @@ fn applied(signed: &Signed) -> Vec<Digest> {
     digests.sort_unstable();
     digests.dedup();
     digests
+}
+
+/// Who can open what is sent today. Nobody: nothing is sent, rather than in the clear or to a key that was retired.
+fn recipients(signed: &Signed, today: Date) -> Result<Vec<Recipient>, RunError> {
+    let list = signed.recipients.value();
+    let recipients: Vec<_> = list.on(today).cloned().collect();
+    if recipients.is_empty() {
+        return Err(RunError::NoRecipient { list: list.id.clone(), today });
+    }
+    Ok(recipients)
 }
 
 /// What is signed is current, and meant for this kind of site.

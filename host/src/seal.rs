@@ -1,4 +1,4 @@
-//! Seal: checked rows become blocks, and blocks become a signed bundle.
+//! Seal: checked rows become blocks, and blocks become a signed bundle. A block is encrypted before it goes anywhere.
 //!
 //! Handles and dictionary positions of the run are replaced by row numbers of the bundle's own token table and dictionary,
 //! in the order of first use. So a bundle names the patients and codes that it sends and no other.
@@ -12,9 +12,11 @@ use lockgate_durable::FileError;
 use lockgate_signing::block::{Bitmap, Column, EncodeError, Encoder, ROWS_MAX, Values};
 use lockgate_signing::bundle::{BlockRef, ColumnInfo, ColumnKind, OutputInfo};
 use lockgate_signing::digest::Digest;
+use lockgate_signing::encryption::{BlockList, BlockPlace};
 use lockgate_signing::manifest::{self, Manifest, OutputType};
 
 use crate::check::Checked;
+use crate::encryption::{BlockCipher, BlockCipherError};
 use crate::guest::Inputs;
 use crate::identity::Patients;
 use crate::outbox::SealingFolder;
@@ -28,14 +30,25 @@ pub enum SealError {
     /// The encoder.
     #[error(transparent)]
     Encode(#[from] EncodeError),
+    /// The cipher.
+    #[error(transparent)]
+    Encrypt(#[from] BlockCipherError),
 }
 
-/// Where blocks are put until the bundle is whole.
+/// Where blocks go until the bundle is whole, and how they are encrypted on the way.
 #[derive(Debug)]
-pub(crate) enum BlockStore {
+pub(crate) struct BlockStore {
+    pub(crate) cipher: BlockCipher,
+    pub(crate) kept: Kept,
+}
+
+/// Where blocks are put.
+#[derive(Debug)]
+pub(crate) enum Kept {
     /// In the outbox, to be sent.
     Folder(SealingFolder),
-    /// In memory, to be shown: the first blocks, up to [`SHOWN_BYTES_MAX`].
+    /// In memory, to be shown: the first blocks before their encryption, by the digest that they are sent under, up to
+    /// [`SHOWN_BYTES_MAX`].
     Memory { blocks: HashMap<Digest, Vec<u8>>, bytes: usize },
 }
 
@@ -43,21 +56,37 @@ pub(crate) enum BlockStore {
 const SHOWN_BYTES_MAX: usize = 64 << 20;
 
 impl BlockStore {
-    /// A store for a preview.
-    pub(crate) fn in_memory() -> Self {
-        Self::Memory { blocks: HashMap::new(), bytes: 0 }
+    /// A store for a bundle that is to be sent.
+    pub(crate) fn in_folder(cipher: BlockCipher, folder: SealingFolder) -> Self {
+        Self { cipher, kept: Kept::Folder(folder) }
     }
 
-    fn put(&mut self, bytes: Vec<u8>, rows: usize) -> Result<BlockRef, SealError> {
-        let block = BlockRef { digest: Digest::of(&bytes), bytes: bytes.len() as u64, rows: rows as u32 };
-        match self {
-            Self::Folder(folder) => folder.put(&block, &bytes)?,
-            Self::Memory { blocks, bytes: kept } => {
-                if *kept + bytes.len() <= SHOWN_BYTES_MAX {
-                    *kept += bytes.len();
-                    blocks.insert(block.digest, bytes);
-                }
+    /// A store for a preview.
+    pub(crate) fn in_memory(cipher: BlockCipher) -> Self {
+        Self { cipher, kept: Kept::Memory { blocks: HashMap::new(), bytes: 0 } }
+    }
+
+    fn put(
+        &mut self,
+        list: BlockList,
+        position: usize,
+        plain: Vec<u8>,
+        rows: usize,
+    ) -> Result<BlockRef, SealError> {
+        let place = BlockPlace { list, position: position as u32 };
+        let shown = match &self.kept {
+            Kept::Memory { bytes, .. } if bytes + plain.len() <= SHOWN_BYTES_MAX => Some(plain.clone()),
+            _ => None,
+        };
+        let sent = self.cipher.encrypt(place, plain)?;
+        let block = BlockRef { digest: Digest::of(&sent), bytes: sent.len() as u64, rows: rows as u32 };
+        match (&mut self.kept, shown) {
+            (Kept::Folder(folder), _) => folder.put(&block, &sent)?,
+            (Kept::Memory { blocks, bytes }, Some(shown)) => {
+                *bytes += shown.len();
+                blocks.insert(block.digest, shown);
             }
+            (Kept::Memory { .. }, None) => {}
         }
         Ok(block)
     }
@@ -175,12 +204,12 @@ impl Sealer {
         let mut patients = Vec::new();
         for handles in self.patient_rows.used.chunks(ROWS_MAX as usize) {
             let bytes = self.encoder.patients(&self.patients.table(handles))?;
-            patients.push(self.store.put(bytes, handles.len())?);
+            patients.push(self.store.put(BlockList::Patients, patients.len(), bytes, handles.len())?);
         }
         let mut codes = Vec::new();
         for some in self.codes.chunks(ROWS_MAX as usize) {
             let bytes = self.encoder.codes(some)?;
-            codes.push(self.store.put(bytes, some.len())?);
+            codes.push(self.store.put(BlockList::Codes, codes.len(), bytes, some.len())?);
         }
         let outputs = self.outputs.into_iter().map(|output| output.info).collect();
         let cells_suppressed = self.cells_suppressed;
@@ -188,12 +217,13 @@ impl Sealer {
     }
 
     fn write_block(&mut self, output: usize, rows: usize) -> Result<(), SealError> {
+        let list = BlockList::Output(output as u32);
         let output = &mut self.outputs[output];
         let columns: Vec<Column> =
             output.waiting.iter_mut().map(|column| split_front(column, rows)).collect();
         output.rows -= rows;
         let bytes = self.encoder.rows(&output.info.columns, &columns)?;
-        output.info.blocks.push(self.store.put(bytes, rows)?);
+        output.info.blocks.push(self.store.put(list, output.info.blocks.len(), bytes, rows)?);
         Ok(())
     }
 }

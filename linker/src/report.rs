@@ -181,7 +181,9 @@ pub fn bundle(row: &BundleRow, header: Option<&Verified<BundleHeader>>) -> Strin
     }
     line("token table", size(&header.patients));
     line("code dictionary", size(&header.codes));
-    line("encrypted", if header.encryption.is_some() { "yes" } else { "no" }.to_owned());
+    for recipient in &header.encryption.recipients {
+        line("encrypted for key", recipient.key.to_string());
+    }
     text
 }
 
@@ -207,7 +209,8 @@ pub fn bundle_json(row: &BundleRow, header: Option<&Verified<BundleHeader>>) -> 
             "scheme": header.tokens.scheme.name(), "epoch": header.tokens.epoch, "links": header.tokens.links,
         },
         "agent-version": header.agent_version, "fuel": header.fuel, "supersedes": header.supersedes,
-        "encrypted": header.encryption.is_some(), "directions": header.directions,
+        "encrypted-for": header.encryption.recipients.iter().map(|it| it.key.to_string()).collect::<Vec<_>>(),
+        "directions": header.directions,
         "counts": header.counts,
         "outputs": header.outputs.iter().map(|output| serde_json::json!({
             "name": output.name, "aggregate": output.aggregate, "rows": output.rows(),

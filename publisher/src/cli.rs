@@ -82,6 +82,9 @@ pub(crate) enum Command {
     /// Lists of sensitive codes, whose rows no module sees.
     #[command(subcommand)]
     Sensitive(FileCommand),
+    /// Lists of recipients: to whose keys sites encrypt what they send.
+    #[command(subcommand)]
+    Recipients(FileCommand),
     /// Codelists that several modules use.
     #[command(subcommand)]
     Codelist(FileCommand),

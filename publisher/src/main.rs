@@ -86,6 +86,9 @@ fn run(command: Command, now: Timestamp) -> anyhow::Result<Answer> {
             add_file(command, |repository, bytes| staging::add_policy(repository, bytes, today))?
         }
         Command::Sensitive(command) => add_file(command, staging::add_sensitive)?,
+        Command::Recipients(command) => {
+            add_file(command, |repository, bytes| staging::add_recipients(repository, bytes, today))?
+        }
         Command::Codelist(command) => add_file(command, staging::add_codelist)?,
         Command::TokenKeys(command) => add_file(command, staging::add_token_keys)?,
         Command::Direction(command) => {

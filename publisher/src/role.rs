@@ -74,7 +74,7 @@ impl Role {
         match self {
             Self::Root | Self::Targets | Self::Snapshot | Self::Timestamp => &[],
             Self::Modules => &["modules/*/*/*", "codelists/*/*"],
-            Self::Policies => &["policies/*/*", "sensitive/*/*", "token-keys/*/*"],
+            Self::Policies => &["policies/*/*", "sensitive/*/*", "token-keys/*/*", "recipients/*/*"],
             Self::Mappings => &["mappings/*/*"],
             Self::Rollout => &["cohorts/*/*", "rollouts/*/*"],
             Self::Holds => &["holds/*/*"],

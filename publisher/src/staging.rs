@@ -13,6 +13,7 @@ use lockgate_signing::holds::Holds;
 use lockgate_signing::manifest::Manifest;
 use lockgate_signing::mapping::Mapping;
 use lockgate_signing::policy::{ObjectionPolicy, SensitiveCodes};
+use lockgate_signing::recipients::Recipients;
 use lockgate_signing::rollout::Rollout;
 use lockgate_signing::target::{TargetKind, TargetPath, TargetPathError};
 use lockgate_signing::text_format::{TextFormat, TextFormatError};
@@ -118,6 +119,19 @@ pub fn add_direction(
 /// Checks and stages the public keys of tokens.
 pub fn add_token_keys(repository: &Repository, bytes: &[u8]) -> Result<(TargetPath, StagedAs), StagingError> {
     add_text::<TokenKeys>(repository, TargetKind::TokenKeys, bytes)
+}
+
+/// Checks and stages a list of recipients.
+pub fn add_recipients(
+    repository: &Repository,
+    bytes: &[u8],
+    today: Date,
+) -> Result<(TargetPath, StagedAs), StagingError> {
+    let last = Recipients::decode(bytes)?.recipients.iter().map(|it| it.not_after).max();
+    if let Some(not_after) = last.filter(|last| *last < today) {
+        return Err(StagingError::Expired { not_after, today });
+    }
+    add_text::<Recipients>(repository, TargetKind::Recipients, bytes)
 }
 
 /// Checks and stages a codelist.
@@ -265,6 +279,7 @@ fn check_staged(
         TargetKind::Holds => named::<Holds>(path, bytes).map(drop),
         TargetKind::Direction => named::<Direction>(path, bytes).map(drop),
         TargetKind::TokenKeys => named::<TokenKeys>(path, bytes).map(drop),
+        TargetKind::Recipients => named::<Recipients>(path, bytes).map(drop),
         TargetKind::ModuleComponent if other_half.is_none() => Err("its manifest is missing".to_owned()),
         TargetKind::ModuleComponent => {
             contract::check(bytes).map_err(|error: ContractError| error.to_string())

@@ -9,12 +9,15 @@ use crate::bundle::{
 };
 use crate::cbor::Writer;
 use crate::digest::Digest;
+use crate::encryption::{BlockList, BlockPlace, BundleContext, ContentKey, Encryption};
 use crate::enrolment::EnrolmentRequest;
 use crate::envelope::{Message, sign};
 use crate::evaluation::{EvaluationAnswer, EvaluationRequest};
 use crate::ids::{BundleId, Name};
 use crate::keys::SigningKey;
 use crate::receipt::Receipt;
+use crate::recipients::tests::recipient;
+use crate::sealed::OpeningKey;
 
 const CDDL: &str = include_str!("../bundle.cddl");
 
@@ -71,27 +74,64 @@ fn blocks() -> [(Vec<u8>, Vec<u8>); 3] {
     .map(|block| (zstd::bulk::decompress(&block, PLAIN_BYTES_MAX).unwrap(), block))
 }
 
+/// Who opens the sample.
+pub(crate) fn warehouse_key() -> OpeningKey {
+    OpeningKey::from_seed(&Zeroizing::new([3; 32]))
+}
+
+fn sample_key(context: &BundleContext) -> ContentKey {
+    ContentKey::new(Zeroizing::new([4; 32]), context)
+}
+
+fn encryption(context: &BundleContext) -> Encryption {
+    let (first, last) = (jiff::civil::date(2026, 1, 1), jiff::civil::date(2026, 12, 31));
+    let recipients = [recipient("warehouse", 3, first, last), recipient("reserve", 5, first, last)];
+    let wrap = |recipient| sample_key(context).wrap(&recipient, &Zeroizing::new([6; 32])).unwrap();
+    Encryption::new(recipients.into_iter().map(wrap).collect())
+}
+
+/// The blocks of the sample as they are sent.
+fn sent(context: &BundleContext) -> [Vec<u8>; 3] {
+    let [patients, codes, rows] = blocks().map(|(_, block)| block);
+    let lists = [BlockList::Patients, BlockList::Codes, BlockList::Output(0)];
+    let mut lists = lists.into_iter().map(|list| BlockPlace { list, position: 0 });
+    [patients, codes, rows].map(|block| sample_key(context).encrypt(lists.next().unwrap(), block).unwrap())
+}
+
+pub(crate) fn sample_context() -> BundleContext {
+    BundleContext {
+        site: "A81001".parse().unwrap(),
+        sequence: 2,
+        previous: Some(BundleId(Digest::of(b"previous"))),
+        module: name("gp-monthly"),
+        version: semver::Version::new(1, 0, 0),
+        period: "2026-10".parse().unwrap(),
+    }
+}
+
 /// The bytes of a block that [`sample_header`] names.
 pub(crate) fn block_bytes(named: &BlockRef) -> Vec<u8> {
-    let found = blocks().into_iter().find(|(_, block)| Digest::of(block) == named.digest);
-    found.unwrap().1
+    let found = sent(&sample_context()).into_iter().find(|block| Digest::of(block) == named.digest);
+    found.unwrap()
 }
 
 /// A header with something in every field that can be empty.
 pub(crate) fn sample_header() -> BundleHeader {
     let digest = |text: &str| Digest::of(text.as_bytes());
-    let [patients, codes, rows] = blocks().map(|(_, block)| BlockRef {
+    let context = sample_context();
+    let [patients, codes, rows] = sent(&context).map(|block| BlockRef {
         digest: Digest::of(&block),
         bytes: block.len() as u64,
         rows: 2,
     });
     BundleHeader {
-        site: "A81001".parse().unwrap(),
-        sequence: 2,
-        previous: Some(BundleId(digest("previous"))),
+        encryption: encryption(&context),
+        site: context.site,
+        sequence: context.sequence,
+        previous: context.previous,
         module: ModuleRef {
-            id: name("gp-monthly"),
-            version: semver::Version::new(1, 0, 0),
+            id: context.module,
+            version: context.version,
             manifest: digest("manifest"),
             component: digest("component"),
         },
@@ -101,7 +141,7 @@ pub(crate) fn sample_header() -> BundleHeader {
         cohorts: Some(digest("cohorts")),
         purpose: name("care-planning"),
         tokens: TokenInfo { scheme: TokenScheme::SealedKey, epoch: 1, links: vec!["nhs-number".to_owned()] },
-        period: "2026-10".parse().unwrap(),
+        period: context.period,
         snapshot_at_s: 1_793_500_000,
         agent_version: "0.1.0".to_owned(),
         fuel: 12_345,
@@ -123,7 +163,6 @@ pub(crate) fn sample_header() -> BundleHeader {
         }],
         patients: vec![patients],
         codes: vec![codes],
-        encryption: None,
         supersedes: Some(BundleId(digest("earlier"))),
         directions: vec![digest("direction")],
     }
@@ -232,6 +271,7 @@ fn what_is_wrong_is_not_as_described() {
         header.outputs[0].columns[3].kind = ColumnKind::Number { decimals: 7 };
     };
     assert!(wrong(&decimals), "decimals");
+    assert!(wrong(&|header| header.encryption.recipients.clear()), "nobody can open it");
 
     let record = |fields: &[&dyn Fn(&mut Writer)]| {
         let mut writer = Writer::new();

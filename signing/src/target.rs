@@ -34,11 +34,13 @@ pub enum TargetKind {
     Direction,
     /// `token-keys/<domain>/<version>.toml`.
     TokenKeys,
+    /// `recipients/<id>/<version>.toml`.
+    Recipients,
 }
 
 impl TargetKind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ModuleManifest,
         Self::ModuleComponent,
         Self::Mapping,
@@ -50,6 +52,7 @@ impl TargetKind {
         Self::Holds,
         Self::Direction,
         Self::TokenKeys,
+        Self::Recipients,
     ];
 
     /// Its name for people and scripts.
@@ -66,6 +69,7 @@ impl TargetKind {
             Self::Holds => "list of holds",
             Self::Direction => "direction",
             Self::TokenKeys => "list of token keys",
+            Self::Recipients => "list of recipients",
         }
     }
 
@@ -82,6 +86,7 @@ impl TargetKind {
             Self::Holds => "holds",
             Self::Direction => "directions",
             Self::TokenKeys => "token-keys",
+            Self::Recipients => "recipients",
         }
     }
 
@@ -194,6 +199,8 @@ mod tests {
             "rollouts/gp-monthly/1.4.0.toml",
             "holds/standing/1.0.3.toml",
             "directions/flu-2026/1.0.0.toml",
+            "token-keys/care-planning/1.0.0.toml",
+            "recipients/warehouse-england/1.0.0.toml",
         ] {
             assert_eq!(TargetPath::parse(path).unwrap().unwrap().to_string(), path);
         }

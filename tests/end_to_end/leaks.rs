@@ -189,6 +189,14 @@ fn nothing_that_identifies_anybody_is_found_anywhere() -> TestResult {
         ensure!(source.search.find(stream).is_none(), "on the wire: {:?}", source.search.find(stream));
     }
 
+    // Nor in what the warehouse reads once it has opened the bundles.
+    for site in [&practice, &hospital] {
+        for frame in OpenedBundle::stored_frames(&stage.linker, site)? {
+            let found = source.search.find(&frame.bytes);
+            ensure!(found.is_none(), "bundle {} {:?}: {found:?}", frame.sequence, frame.place);
+        }
+    }
+
     // The search would have found it: the planted person did leave, and what was recorded is what was sent.
     let sent =
         [OpenedBundle::stored(&stage.linker, &practice)?, OpenedBundle::stored(&stage.linker, &hospital)?];

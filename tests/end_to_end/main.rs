@@ -20,6 +20,7 @@ mod repeatable;
 mod removed;
 mod resending;
 mod rollout;
+mod sealed;
 mod tokens;
 mod whole_flow;
 mod workshop;

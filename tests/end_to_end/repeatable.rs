@@ -1,12 +1,16 @@
-//! The same snapshot, module, policy, mapping and keys give the same bytes; and what changed later is sent again.
+//! The same snapshot, module, policy, mapping and keys give the same bytes, encryption aside; and what changed later is sent
+//! again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
+use lockgate_signing::bundle::{BlockRef, BundleHeader};
+use lockgate_signing::digest::Digest;
+use lockgate_signing::envelope::{Message as _, verify};
 use lockgate_tests::command::finish;
-use lockgate_tests::opened::{OpenedBundle, files};
+use lockgate_tests::opened::{OpenedBundle, files, frames, site_key, warehouse_key};
 use lockgate_tests::{Site, SiteOptions, Stage};
 use rusqlite::Connection;
 
@@ -21,8 +25,11 @@ fn practice(stage: &Stage, path: &Path, arguments: &[&str]) -> TestResult {
 
 /// What a fresh agent with the keys of `site` makes of a database.
 struct Made {
-    /// Signed headers and blocks, by name.
+    /// What headers say, and decrypted blocks, by name. The content key of a bundle is another each time, and with it the
+    /// digests of its blocks and its id.
     files: BTreeMap<String, Vec<u8>>,
+    /// The digests of the blocks as they are sent.
+    sent: BTreeSet<Digest>,
     /// Rows of coded entries.
     events: u64,
 }
@@ -44,15 +51,37 @@ fn made(stage: &Stage, site: &Site, name: &str, database: &Path) -> anyhow::Resu
         .sum();
     let queued = other.state().join("outbox/queued");
     let mut made = BTreeMap::new();
+    let (key, warehouse) = (site_key(site)?, warehouse_key(site)?);
+    let mut sent = BTreeSet::new();
     for path in files(&queued)? {
-        made.insert(path.strip_prefix(&queued)?.display().to_string(), std::fs::read(&path)?);
+        let folder = path.parent().context("a file in no folder")?;
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let bytes = std::fs::read(&path)?;
+        let sequence = &path.strip_prefix(&queued)?.display().to_string()[..10];
+        if name == "header.cbor" {
+            let block = |block: &BlockRef| folder.join(format!("{}.block", block.digest.to_hex()));
+            for frame in frames(&bytes, &key, &warehouse, block)? {
+                made.insert(format!("{sequence} {:?}", frame.place), frame.bytes);
+            }
+            let mut header = verify::<BundleHeader>(&bytes, &key)?.into_message();
+            sent.extend(header.blocks().map(|block| block.digest));
+            let forget = |block: &mut BlockRef| block.digest = Digest::of(b"");
+            let outputs = header.outputs.iter_mut().flat_map(|output| &mut output.blocks);
+            outputs.chain(&mut header.patients).chain(&mut header.codes).for_each(forget);
+            header.encryption.recipients.clear();
+            header.previous = None;
+            made.insert(format!("{sequence} header.cbor"), header.encode());
+        } else if !name.ends_with(".block") {
+            made.insert(format!("{sequence} {name}"), bytes);
+        }
     }
-    Ok(Made { files: made, events })
+    Ok(Made { files: made, sent, events })
 }
 
 fn same(what: &str, one: &Made, two: &Made) -> TestResult {
     let names = |made: &Made| made.files.keys().cloned().collect::<Vec<_>>();
     ensure!(one.files == two.files, "{what} changes the bytes:\n{:#?}\n{:#?}", names(one), names(two));
+    ensure!(one.sent.is_disjoint(&two.sent), "{what}: two bundles were encrypted with one key");
     Ok(())
 }
 

@@ -15,6 +15,7 @@ pub mod registry;
 pub mod site;
 pub mod small_disk;
 pub mod stage;
+pub mod warehouse;
 pub mod watched;
 pub mod wire;
 
@@ -27,6 +28,7 @@ pub use registry::Registry;
 pub use site::{Site, SiteOptions};
 pub use small_disk::SmallDisk;
 pub use stage::Stage;
+pub use warehouse::WarehouseKeys;
 
 /// The day that the examples are made for: the last complete month is October 2026.
 pub const AS_OF: &str = "2026-11-01";

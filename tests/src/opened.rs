@@ -1,17 +1,19 @@
-//! Bundles, read back: verified with the site's key and decoded into rows that a test can ask.
+//! Bundles, read back: verified with the site's key, opened with the warehouse's, and decoded into rows that a test can ask.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, ensure};
-use lockgate_signing::block::{self, Column, Token, Values};
+use anyhow::Context as _;
+use lockgate_signing::block::{Column, PatientTable, Rows, Token, Values};
 use lockgate_signing::bundle::{BlockRef, BundleHeader, ColumnKind, OutputInfo};
-use lockgate_signing::digest::Digest;
+use lockgate_signing::encryption::BlockPlace;
 use lockgate_signing::envelope::Envelope;
 use lockgate_signing::ids::BundleId;
 use lockgate_signing::keys::{PublicKey, SigningKey};
+use lockgate_signing::opened::{BundleOpener, open_bundle};
+use lockgate_signing::sealed::OpeningKey;
 
-use crate::{Linker, Site};
+use crate::{Linker, Site, WarehouseKeys};
 
 /// A bundle whose signature and blocks were checked.
 #[derive(Debug)]
@@ -62,14 +64,14 @@ pub enum Cell {
 impl OpenedBundle {
     /// The bundles of a site that a linker has stored, in the order of their chain.
     pub fn stored(linker: &Linker, site: &Site) -> anyhow::Result<Vec<Self>> {
-        let key = site_key(site)?;
+        let (key, warehouse) = (site_key(site)?, warehouse_key(site)?);
         let objects = linker.folder().join("objects");
         let mut opened = Vec::new();
         for path in files(&objects.join("headers"))? {
             let header = std::fs::read(&path)?;
             // The headers of other sites lie beside.
             if Envelope::<BundleHeader>::read(&header)?.key() == key.id() {
-                opened.push(Self::read(&header, &key, |block| {
+                opened.push(Self::read(&header, &key, &warehouse, |block| {
                     let name = block.digest.to_hex();
                     objects.join("blocks").join(&name[..2]).join(name)
                 })?);
@@ -79,47 +81,56 @@ impl OpenedBundle {
         Ok(opened)
     }
 
+    /// The decrypted blocks of a site's bundles that a linker has stored, each before it is decoded: a zstd frame.
+    pub fn stored_frames(linker: &Linker, site: &Site) -> anyhow::Result<Vec<Frame>> {
+        let (key, warehouse) = (site_key(site)?, warehouse_key(site)?);
+        let objects = linker.folder().join("objects");
+        let mut found = Vec::new();
+        for path in files(&objects.join("headers"))? {
+            let header = std::fs::read(&path)?;
+            if Envelope::<BundleHeader>::read(&header)?.key() == key.id() {
+                found.extend(frames(&header, &key, &warehouse, |block| {
+                    let name = block.digest.to_hex();
+                    objects.join("blocks").join(&name[..2]).join(name)
+                })?);
+            }
+        }
+        Ok(found)
+    }
+
     /// The bundles in a site's outbox, in the order of their chain.
     pub fn queued(site: &Site) -> anyhow::Result<Vec<Self>> {
-        let key = site_key(site)?;
+        let (key, warehouse) = (site_key(site)?, warehouse_key(site)?);
         let mut folders: Vec<PathBuf> = std::fs::read_dir(site.state().join("outbox/queued"))?
             .map(|entry| entry.map(|entry| entry.path()))
             .collect::<Result<_, _>>()?;
         folders.sort_unstable();
         let open = |folder: PathBuf| {
             let header = std::fs::read(folder.join("header.cbor"))?;
-            Self::read(&header, &key, |block| folder.join(format!("{}.block", block.digest.to_hex())))
+            Self::read(&header, &key, &warehouse, |block| {
+                folder.join(format!("{}.block", block.digest.to_hex()))
+            })
         };
         folders.into_iter().map(open).collect()
     }
 
-    fn read(
+    /// Reads one: `key` is the site's, `warehouse` a recipient's, `place` says where a block lies.
+    pub fn read(
         signed_header: &[u8],
         key: &PublicKey,
+        warehouse: &OpeningKey,
         place: impl Fn(&BlockRef) -> PathBuf,
     ) -> anyhow::Result<Self> {
         let verified = Envelope::<BundleHeader>::read(signed_header)?.verify(key)?;
-        let id = verified.id();
-        let header = verified.into_message();
-        let bytes = |block: &BlockRef| {
-            let path = place(block);
-            let bytes = std::fs::read(&path).with_context(|| format!("no block {}", path.display()))?;
-            ensure!(Digest::of(&bytes) == block.digest, "{} is not the block of its name", path.display());
-            Ok(bytes)
-        };
-        let mut patients = Vec::new();
-        for block in &header.patients {
-            patients.extend(token_rows(&bytes(block)?, header.tokens.links.len())?);
-        }
-        let mut codes = Vec::new();
-        for block in &header.codes {
-            codes.extend(block::decode_codes(&bytes(block)?)?);
-        }
+        let opened = open_bundle(&verified, warehouse, |block| std::fs::read(place(block)))?;
+        let (id, header) = (verified.id(), verified.into_message());
+        let patients = opened.patients.iter().flat_map(token_rows).collect();
+        let codes = opened.codes;
         let mut outputs = BTreeMap::new();
-        for output in &header.outputs {
+        for (output, blocks) in header.outputs.iter().zip(&opened.outputs) {
             let mut rows = Vec::new();
-            for block in &output.blocks {
-                rows.extend(output_rows(&bytes(block)?, output, &codes)?);
+            for block in blocks {
+                rows.extend(output_rows(block, output, &codes)?);
             }
             outputs.insert(output.name.to_string(), rows);
         }
@@ -132,10 +143,43 @@ impl OpenedBundle {
     }
 }
 
+/// A decrypted block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// The bundle's place in the site's chain.
+    pub sequence: u64,
+    /// The block's place in the bundle.
+    pub place: BlockPlace,
+    /// A zstd frame.
+    pub bytes: Vec<u8>,
+}
+
+/// The decrypted blocks of a bundle: `key` is the site's, `warehouse` a recipient's, `file` says where a block lies.
+pub fn frames(
+    signed_header: &[u8],
+    key: &PublicKey,
+    warehouse: &OpeningKey,
+    file: impl Fn(&BlockRef) -> PathBuf,
+) -> anyhow::Result<Vec<Frame>> {
+    let verified = Envelope::<BundleHeader>::read(signed_header)?.verify(key)?;
+    let opener = BundleOpener::new(&verified, warehouse)?;
+    let header = verified.message();
+    let frame = |(place, block)| {
+        let bytes = opener.frame(place, std::fs::read(file(block))?)?;
+        Ok(Frame { sequence: header.sequence, place, bytes })
+    };
+    header.placed_blocks().map(frame).collect()
+}
+
 /// The public key of an enrolled site.
 pub fn site_key(site: &Site) -> anyhow::Result<PublicKey> {
     let pem = std::fs::read_to_string(site.state().join("site-key.pem")).context("the site has no key")?;
     Ok(SigningKey::from_pem(&pem)?.public())
+}
+
+/// The warehouse's key, which lies beside the sites.
+pub fn warehouse_key(site: &Site) -> anyhow::Result<OpeningKey> {
+    WarehouseKeys::in_folder(site.folder.parent().context("the site's folder is in none")?)?.opening()
 }
 
 /// Every file below a folder, in the order of their paths.
@@ -152,8 +196,7 @@ pub fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn token_rows(bytes: &[u8], links: usize) -> anyhow::Result<Vec<TokenRow>> {
-    let table = block::decode_patients(bytes, links)?;
+fn token_rows(table: &PatientTable) -> Vec<TokenRow> {
     let row = |row: usize| TokenRow {
         token: table.tokens[row],
         type_2: table.type_2.contains(row),
@@ -163,11 +206,10 @@ fn token_rows(bytes: &[u8], links: usize) -> anyhow::Result<Vec<TokenRow>> {
             .map(|link| (!link.missing.contains(row)).then(|| link.tokens[row]))
             .collect(),
     };
-    Ok((0..table.tokens.len()).map(row).collect())
+    (0..table.tokens.len()).map(row).collect()
 }
 
-fn output_rows(bytes: &[u8], output: &OutputInfo, codes: &[(String, String)]) -> anyhow::Result<Vec<Row>> {
-    let decoded = block::decode_rows(bytes, &output.columns)?;
+fn output_rows(decoded: &Rows, output: &OutputInfo, codes: &[(String, String)]) -> anyhow::Result<Vec<Row>> {
     let row = |row: usize| {
         let columns = output.columns.iter().zip(&decoded.columns);
         let cells =

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 
 use crate::binaries::Binaries;
 use crate::command::{Finished, finish};
+use crate::warehouse::{WarehouseKeys, write_recipients};
 
 /// A registry and the keys to it.
 #[derive(Debug)]
@@ -112,7 +113,7 @@ impl Registry {
         self.add_module(&self.binaries.root().join(manifest), &self.binaries.guest(name)?, &[])
     }
 
-    /// Stages the example mappings, policy and sensitive-code list.
+    /// Stages the example mappings, policy and sensitive-code list, and the warehouse as the recipient.
     pub fn add_examples(&self) -> anyhow::Result<()> {
         for (kind, file) in [
             ("mapping", "mappings/gp-extract.toml"),
@@ -122,10 +123,18 @@ impl Registry {
         ] {
             self.add_text(kind, &self.binaries.root().join("examples/registry").join(file))?;
         }
-        Ok(())
+        self.add_recipients()
     }
 
-    /// Stages a mapping, policy or sensitive-code list.
+    /// Stages the list of recipients: the warehouse, whose keys are beside the registry.
+    pub fn add_recipients(&self) -> anyhow::Result<()> {
+        let warehouse = WarehouseKeys::in_folder(&self.folder)?.recipient("2020-01-01", "2039-12-31")?;
+        let file = self.folder.join("recipients.toml");
+        let file = write_recipients(file, semver::Version::new(1, 0, 0), vec![warehouse])?;
+        self.add_text("recipients", &file)
+    }
+
+    /// Stages a mapping, policy, sensitive-code list or list of recipients.
     pub fn add_text(&self, kind: &str, file: &Path) -> anyhow::Result<()> {
         self.publish_command(&[kind, "add", &file.display().to_string()])?.ok().map(|_| ())
     }

@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::Context as _;
 
 use crate::command::{Finished, finish};
+use crate::warehouse::RECIPIENTS;
 
 /// What a site is made of.
 #[derive(Debug, Clone)]
@@ -94,7 +95,7 @@ impl Site {
             "site = \"{id}\"\nkind = \"{kind}\"\nmode = \"demo\"\nstate-dir = \"state\"\napprove = \"{approve}\"\n\n\
              [database]\npath = {database:?}\nmapping = \"{mapping}\"\n\n\
              [registry]\nlocation = {registry:?}\nroot = {root:?}\npolicy = \"objections-england\"\n\
-             sensitive = \"sensitive-england\"\n\n[linker]\nurl = \"{linker_url}\"\ngive-up-s = {give_up_s}\n\n\
+             sensitive = \"sensitive-england\"\nrecipients = \"{RECIPIENTS}\"\n\n[linker]\nurl = \"{linker_url}\"\ngive-up-s = {give_up_s}\n\n\
              [tokens]\n{tokens}"
         );
         std::fs::write(self.config_path(), config).context("cannot write the site's configuration")

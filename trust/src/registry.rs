@@ -13,6 +13,7 @@ use lockgate_signing::ids::Name;
 use lockgate_signing::manifest::Manifest;
 use lockgate_signing::mapping::Mapping;
 use lockgate_signing::policy::{ObjectionPolicy, SensitiveCodes};
+use lockgate_signing::recipients::Recipients;
 use lockgate_signing::rollout::Rollout;
 use lockgate_signing::target::{TargetKind, TargetPath};
 use lockgate_signing::token_keys::TokenKeys;
@@ -180,6 +181,7 @@ impl Registry {
             TargetKind::Holds => self.fetch::<Holds>(id, version).map(drop),
             TargetKind::Direction => self.fetch::<Direction>(id, version).map(drop),
             TargetKind::TokenKeys => self.fetch::<TokenKeys>(id, version).map(drop),
+            TargetKind::Recipients => self.fetch::<Recipients>(id, version).map(drop),
         }
     }
 

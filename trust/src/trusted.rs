@@ -8,6 +8,7 @@ use lockgate_signing::holds::Holds;
 use lockgate_signing::manifest::Manifest;
 use lockgate_signing::mapping::Mapping;
 use lockgate_signing::policy::{ObjectionPolicy, SensitiveCodes};
+use lockgate_signing::recipients::Recipients;
 use lockgate_signing::rollout::Rollout;
 use lockgate_signing::target::{TargetKind, TargetPath};
 use lockgate_signing::text_format::TextFormat;
@@ -60,6 +61,10 @@ impl Published for Direction {
 
 impl Published for TokenKeys {
     const KIND: TargetKind = TargetKind::TokenKeys;
+}
+
+impl Published for Recipients {
+    const KIND: TargetKind = TargetKind::Recipients;
 }
 
 /// A value whose bytes the registry's signers signed. Only this module makes one.

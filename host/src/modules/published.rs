@@ -12,6 +12,7 @@ use lockgate_signing::ids::Name;
 use lockgate_signing::manifest::Manifest;
 use lockgate_signing::mapping::Mapping;
 use lockgate_signing::policy::{ObjectionPolicy, SensitiveCodes};
+use lockgate_signing::recipients::Recipients;
 use lockgate_signing::rollout::{Rollout, RolloutStep};
 use lockgate_signing::token_keys::TokenKeys;
 use lockgate_trust::{Published as Document, Registry, TrustError, Trusted};
@@ -29,6 +30,8 @@ pub struct Published {
     pub policy: Arc<Trusted<ObjectionPolicy>>,
     /// The sensitive codes.
     pub sensitive: Arc<Trusted<SensitiveCodes>>,
+    /// Those who can open what is sent.
+    pub recipients: Arc<Trusted<Recipients>>,
     /// The token keys of each purpose, where the site's tokens are the keyholder's.
     pub token_keys: BTreeMap<Name, Arc<Trusted<TokenKeys>>>,
     /// What is held and revoked.
@@ -93,18 +96,21 @@ impl Published {
     pub fn read(registry: &Registry, config: &Config) -> Result<Self, ModulesError> {
         let missing = |what, name: &Name| ModulesError::NotPublished { what, name: name.clone() };
         let (mapping, policy) = (&config.database.mapping, &config.registry.policy);
-        let sensitive = &config.registry.sensitive;
+        let (sensitive, recipients) = (&config.registry.sensitive, &config.registry.recipients);
         let standing: Name = STANDING.parse().map_err(|_| ModulesError::NoHolds)?;
         // Without these nothing runs, so an error in one of them is an error of the whole.
         let mapping = registry.fetch_latest(mapping)?.ok_or_else(|| missing("mapping", mapping))?;
         let policy = registry.fetch_latest(policy)?.ok_or_else(|| missing("objection policy", policy))?;
         let sensitive =
             registry.fetch_latest(sensitive)?.ok_or_else(|| missing("sensitive-code list", sensitive))?;
+        let recipients =
+            registry.fetch_latest(recipients)?.ok_or_else(|| missing("list of recipients", recipients))?;
         let holds = registry.fetch_latest::<Holds>(&standing)?.ok_or(ModulesError::NoHolds)?;
         let mut published = Self {
             mapping: Arc::new(mapping),
             policy: Arc::new(policy),
             sensitive: Arc::new(sensitive),
+            recipients: Arc::new(recipients),
             token_keys: BTreeMap::new(),
             holds,
             offers: BTreeMap::new(),

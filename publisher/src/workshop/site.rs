@@ -8,14 +8,19 @@ use jiff::tz::TimeZone;
 use lockgate_durable::FileError;
 use lockgate_durable::key_file::{self, KeyFileError};
 use lockgate_signing::cohort::Audience;
-use lockgate_signing::ids::{Name, Period};
+use lockgate_signing::ids::{IdError, Name, Period};
+use lockgate_signing::keys::SigningKey;
 use lockgate_signing::manifest::SiteKind;
 use lockgate_signing::mapping::Mapping;
 use lockgate_signing::policy::{ObjectionPolicy, SensitiveCodes};
+use lockgate_signing::recipients::{Recipient, RecipientSigningKey, Recipients};
 use lockgate_signing::rollout::RolloutStep;
+use lockgate_signing::sealed::OpeningKey;
 use lockgate_signing::text_format::{TextFormat, TextFormatError};
+use semver::Version;
 use serde::Serialize;
 use tempfile::TempDir;
+use zeroize::Zeroizing;
 
 use super::agent::{AgentError, AgentProgram};
 use super::extract::Extract;
@@ -37,6 +42,9 @@ pub enum SiteError {
     /// A text of the fixture.
     #[error("the fixture's {0}")]
     Text(#[from] TextFormatError),
+    /// A name.
+    #[error(transparent)]
+    Id(#[from] IdError),
     /// The database.
     #[error("the fixture's database cannot be made: {0}")]
     Database(#[from] rusqlite::Error),
@@ -119,6 +127,8 @@ fn make_registry(dir: &Path, fixture: &Fixture, module: &PreparedModule) -> Resu
     let _ = staging::add_mapping(&repository, &fixture.mapping)?;
     let _ = staging::add_policy(&repository, &fixture.policy, fixture.as_of)?;
     let _ = staging::add_sensitive(&repository, &fixture.sensitive)?;
+    let nobody = recipients(fixture.as_of)?.encode()?;
+    let _ = staging::add_recipients(&repository, nobody.as_bytes(), fixture.as_of)?;
     let _ = staging::add_module(&repository, module)?;
     let version = module.manifest.version.clone();
     let to_all =
@@ -126,6 +136,23 @@ fn make_registry(dir: &Path, fixture: &Fixture, module: &PreparedModule) -> Resu
     let _ = edit::offer(&repository, &module.manifest.id, to_all)?;
     let _ = publish::publish(&repository, &keys, &Selection::default(), expiry, now)?;
     Ok(())
+}
+
+/// To whose key the previews are encrypted: nobody's, for nothing is sent.
+fn recipients(day: Date) -> Result<Recipients, IdError> {
+    let seed = Zeroizing::new(*PSEUDONYM_KEY);
+    let (public_key, signing) =
+        (OpeningKey::from_seed(&seed).public(), SigningKey::from_seed(&seed).public());
+    let nobody = Recipient {
+        name: "nobody".parse()?,
+        public_key,
+        key_id: public_key.id(),
+        signing_key: RecipientSigningKey(signing),
+        not_before: day,
+        not_after: day,
+    };
+    let (id, version) = ("nobody".parse()?, Version::new(1, 0, 0));
+    Ok(Recipients { format: 1, id, version, recipients: vec![nobody] })
 }
 
 fn registry_keys(registry: &Path) -> PathBuf {
@@ -159,6 +186,7 @@ struct RegistryConfig {
     root: PathBuf,
     policy: Name,
     sensitive: Name,
+    recipients: Name,
 }
 
 #[derive(Debug, Serialize)]
@@ -191,6 +219,7 @@ impl Config {
                 root,
                 policy: ObjectionPolicy::decode(&fixture.policy)?.named().id.clone(),
                 sensitive: SensitiveCodes::decode(&fixture.sensitive)?.named().id.clone(),
+                recipients: recipients(fixture.as_of)?.id,
             },
             // A preview sends nothing; the discard port, should it ever try.
             linker: LinkerConfig { url: "http://127.0.0.1:9" },

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::cbor::{CborError, Reader, Writer};
 use crate::digest::Digest;
+use crate::encryption::Encryption;
 use crate::envelope::Message;
 use crate::ids::BundleId;
 
@@ -62,7 +63,7 @@ impl Message for BundleHeader {
         w.unsigned(19);
         write_blocks(w, &self.codes);
         w.unsigned(20);
-        w.null();
+        self.encryption.write(w);
         w.unsigned(21);
         write_optional_digest(w, self.supersedes.map(|id| id.0));
         w.unsigned(22);
@@ -124,9 +125,7 @@ impl BundleHeader {
         r.field(19, PLACE)?;
         let codes = read_list(r, BLOCKS_MAX, BlockRef::read)?;
         r.field(20, PLACE)?;
-        if !r.is_null() {
-            return Err(CborError::value(PLACE, "this version takes no encrypted bundles"));
-        }
+        let encryption = Encryption::read(r)?;
         r.field(21, PLACE)?;
         let supersedes = read_optional_digest(r)?.map(BundleId);
         r.field(22, PLACE)?;
@@ -150,7 +149,7 @@ impl BundleHeader {
             outputs,
             patients,
             codes,
-            encryption: None,
+            encryption,
             supersedes,
             directions,
         })

@@ -8,12 +8,13 @@ mod counts;
 pub use counts::{Counts, EVIDENCE_YEARS, EvidenceCount, EvidenceCounts, EvidenceKind};
 
 use crate::digest::Digest;
+use crate::encryption::{BlockList, BlockPlace, BundleContext, Encryption};
 use crate::envelope::Verified;
 use crate::ids::{BundleId, Name, Period, SiteId};
 
 /// The most blocks of one bundle, all kinds together.
 pub const BLOCKS_MAX: usize = 8_192;
-/// The largest block, bytes, compressed.
+/// The largest block, bytes, compressed and encrypted.
 pub const BLOCK_BYTES_MAX: u64 = 16 << 20;
 
 /// What a site says about one bundle.
@@ -55,8 +56,8 @@ pub struct BundleHeader {
     pub patients: Vec<BlockRef>,
     /// The code dictionary of the outputs.
     pub codes: Vec<BlockRef>,
-    /// The wrapped content key; `None`: blocks are not encrypted.
-    pub encryption: Option<Encryption>,
+    /// How the blocks are encrypted, and for whom.
+    pub encryption: Encryption,
     /// The earlier bundle of the same module and period that this one replaces.
     pub supersedes: Option<BundleId>,
     /// The directions that the site accepted and that were applied, in the order of their digests.
@@ -105,10 +106,6 @@ impl TokenScheme {
         }
     }
 }
-
-/// The place of the wrapped content key (HPKE, RFC 9180). This version sends none and accepts none.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Encryption {}
 
 /// One output of the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,10 +169,41 @@ pub struct BlockRef {
 }
 
 impl BundleHeader {
+    /// What was known before the blocks were: what they are encrypted for.
+    pub fn context(&self) -> BundleContext {
+        BundleContext {
+            site: self.site.clone(),
+            sequence: self.sequence,
+            previous: self.previous,
+            module: self.module.id.clone(),
+            version: self.module.version.clone(),
+            period: self.period,
+        }
+    }
+
     /// Every block of the bundle: token table, dictionary, outputs.
     pub fn blocks(&self) -> impl Iterator<Item = &BlockRef> {
         let outputs = self.outputs.iter().flat_map(|output| &output.blocks);
         self.patients.iter().chain(&self.codes).chain(outputs)
+    }
+
+    /// Every block with its place, in the same order.
+    pub fn placed_blocks(&self) -> impl Iterator<Item = (BlockPlace, &BlockRef)> {
+        let outputs = (0..).zip(&self.outputs).map(|(number, output)| (BlockList::Output(number), &output.blocks));
+        let lists = [(BlockList::Patients, &self.patients), (BlockList::Codes, &self.codes)];
+        lists.into_iter().chain(outputs).flat_map(|(list, blocks)| {
+            (0..).zip(blocks).map(move |(position, block)| (BlockPlace { list, position }, block))
+        })
+    }
+
+    /// The block of a place.
+    pub fn block(&self, place: BlockPlace) -> Option<&BlockRef> {
+        let blocks = match place.list {
+            BlockList::Patients => &self.patients,
+            BlockList::Codes => &self.codes,
+            BlockList::Output(number) => &self.outputs.get(number as usize)?.blocks,
+        };
+        blocks.get(place.position as usize)
     }
 
     /// The size of all blocks.

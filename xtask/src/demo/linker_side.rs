@@ -1,10 +1,15 @@
-//! The linker's side: every bundle that an agent made is there once, was acknowledged, and has its blocks on disk.
+//! The linker's side: every bundle that an agent made is there once, was acknowledged, has its blocks on disk, and opens with
+//! the warehouse's key to what the agent said.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
+use lockgate_signing::bundle::BundleHeader;
 use lockgate_signing::digest::Digest;
+use lockgate_signing::envelope::verify;
+use lockgate_signing::opened::open_bundle;
 use lockgate_tests::Stage;
+use lockgate_tests::opened::{files, site_key, warehouse_key};
 use serde_json::Value;
 
 use super::Ran;
@@ -19,6 +24,8 @@ pub(super) struct LinkerSide {
     pub(super) blocks: u64,
     /// Bytes of the blocks.
     pub(super) bytes: u64,
+    /// Rows that the warehouse reads.
+    pub(super) rows: u64,
     /// Where it differs from what the agents say.
     pub(super) differences: Vec<Difference>,
 }
@@ -50,6 +57,7 @@ pub(super) fn check(stage: &Stage, ran: &[Ran]) -> Result<LinkerSide> {
             }
             side.blocks_of(stage, &what, id)?;
         }
+        side.opened(stage, ran)?;
         let nothing = Value::Array(Vec::new());
         side.expect(site, "sent by a second run", Some(&ran.again["acknowledged"]), &nothing);
         let waiting = ran.site.command(&["--json", "outbox"])?.ok()?.json()?;
@@ -74,6 +82,29 @@ impl LinkerSide {
                 expected: expected.to_string(),
             });
         }
+    }
+
+    /// Opens a site's bundles as the warehouse does, and counts the rows of each.
+    fn opened(&mut self, stage: &Stage, ran: &Ran) -> Result<()> {
+        let (key, warehouse) = (site_key(&ran.site)?, warehouse_key(&ran.site)?);
+        let objects = stage.linker.folder().join("objects");
+        for (module, bundle) in bundles(&ran.printed) {
+            let what =
+                format!("{} {module} {}", ran.source.id, bundle["period"].as_str().unwrap_or_default());
+            let id = bundle["id"].as_str().with_context(|| format!("{what}: nothing was sent"))?;
+            let header = files(&objects.join("headers"))?.into_iter().find(|file| file.ends_with(id));
+            let header = std::fs::read(header.with_context(|| format!("{what}: no header"))?)?;
+            let header = verify::<BundleHeader>(&header, &key)?;
+            let opened = open_bundle(&header, &warehouse, |block| {
+                let hex = block.digest.to_hex();
+                std::fs::read(objects.join("blocks").join(&hex[..2]).join(hex))
+            })
+            .with_context(|| what.clone())?;
+            let rows: usize = opened.outputs.iter().flatten().map(|block| block.rows).sum();
+            self.expect(&what, "rows at the warehouse", Some(&rows.into()), &bundle["rows"]);
+            self.rows += rows as u64;
+        }
+        Ok(())
     }
 
     /// Hashes the blocks that a stored header names.

@@ -155,8 +155,10 @@ pub(super) fn verdict(ran: &[Ran], linker: &LinkerSide, differences: &[Differenc
     if differences.is_empty() {
         println!(
             "\n{figures} figures agree with plain SQL on the source databases; \
-             {} bundles are at the linker exactly once, and their blocks on disk are whole.",
-            linker.bundles
+             {} bundles are at the linker exactly once, and their blocks on disk are whole.\n\
+             The linker can open none of them; the warehouse's key opens all, to {} rows.",
+            linker.bundles,
+            grouped(linker.rows)
         );
         return;
     }
@@ -207,7 +209,7 @@ pub(super) fn json(as_of: &str, ran: &[Ran], linker: &LinkerSide, differences: &
     json!({
         "as-of": as_of,
         "sites": sites.collect::<Vec<_>>(),
-        "linker": { "bundles": linker.bundles, "blocks": linker.blocks, "bytes": linker.bytes },
+        "linker": { "bundles": linker.bundles, "blocks": linker.blocks, "bytes": linker.bytes, "rows": linker.rows },
         "differences": differences.collect::<Vec<_>>(),
     })
 }
