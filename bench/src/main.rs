@@ -1,7 +1,7 @@
 //! The bars of `cargo xtask bench`: every row is a ratio to a peer, or a figure, measured in one run on this machine.
 //!
 //! Both sides of a ratio take turns and the median of each counts, so that what else the machine does meets both. What each
-//! row compares is said where it is measured: [`module`], [`extract`], [`size`], [`intake`], [`objections`], [`program`],
+//! row compares is said where it is measured: [`module`], [`extract`], [`size`], [`intake`], [`objections`], [`program`], [`publishing`],
 //! [`tokens`].
 
 mod data;
@@ -11,6 +11,7 @@ mod module;
 mod objections;
 mod process;
 mod program;
+mod publishing;
 mod report;
 mod size;
 mod tokens;
@@ -21,6 +22,7 @@ use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand};
 
 use data::Data;
+use publishing::NothingNew;
 use report::{BARS, Row};
 
 /// Measures Lockgate against its peers. `cargo xtask bench` builds everything and runs this.
@@ -88,6 +90,11 @@ fn bench(only: &[String], json: Option<PathBuf>) -> anyhow::Result<()> {
             "oprf-tokens" => tokens::by_keyholder(&data),
             "oprf-over-curve" => tokens::over_curve(),
             "sealed-key-tokens" => tokens::sealed_key(),
+            "publish-500-targets" => publishing::publish_one_change(),
+            "first-refresh-500-targets" => publishing::first_refresh(),
+            "refresh-nothing-new-requests" => publishing::nothing_new(NothingNew::Requests),
+            "refresh-nothing-new-cpu" => publishing::nothing_new(NothingNew::Cpu),
+            "refresh-nothing-new-bytes" => publishing::nothing_new(NothingNew::Bytes),
             _ => program::idle_memory(&data),
         };
         let (value, detail) = found.with_context(|| format!("row {}", bar.name))?;

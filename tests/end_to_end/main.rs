@@ -13,6 +13,7 @@ mod leaks;
 mod objection_vectors;
 mod objections;
 mod quiet;
+mod publishing;
 mod receipts;
 mod record;
 mod rejections;

@@ -1,0 +1,100 @@
+//! What a reviewer reads.
+
+use anyhow::{Context as _, ensure};
+
+use super::team::Team;
+use crate::TestResult;
+
+/// The review of a proposal has these lines.
+fn says(team: &Team, proposal: &str, lines: &[&str]) -> TestResult {
+    let text = team.review(proposal, "governance")?.ok()?.stdout;
+    for line in lines {
+        ensure!(text.lines().any(|said| said.trim() == *line), "no line `{line}` in\n{text}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_new_module_a_cohort_and_a_rollout() -> TestResult {
+    let team = Team::new()?;
+    team.add_module("1.0.0", &[])?;
+    let sites = ["--site", "A81002", "--site", "A81001"];
+    let cohort = ["cohort", "set", "pathfinders", "--title", "Two that try first"];
+    team.publish(&[&cohort[..], &sites].concat())?.ok()?;
+    let rollout = ["rollout", "gp-monthly", "1.0.0", "--to", "pathfinders", "--not-before", "2026-11-08"];
+    team.publish(&rollout)?.ok()?;
+    team.propose("change")?;
+    team.sign("change", "publishing")?.ok()?;
+    says(
+        &team,
+        "change",
+        &[
+            "New module gp-monthly 1.0.0: Monthly extract of coded general practice records",
+            "purpose: care-data",
+            "New cohort pathfinders 1.0.0: Two that try first",
+            "2 sites came: A81001, A81002",
+            "now offered: 1.0.0 to cohort pathfinders (2 sites), from 2026-11-08",
+            "modules: 1 of 2 signed: publishing; 1 more needed, of: governance",
+        ],
+    )?;
+
+    team.sign("change", "governance")?.ok()?;
+    team.publish(&["publish", &team.text("change")])?.ok()?;
+    // Wider to read, another cohort, offered to all, and held.
+    let manifest = std::fs::read_to_string(team.path("module.toml"))?;
+    let span = manifest.lines().find(|line| line.starts_with("span = ")).context("no span")?.to_owned();
+    team.add_module("1.1.0", &[(&span, "span = \"all\"")])?;
+    team.publish(&["cohort", "set", "pathfinders", "--site", "A81002", "--site", "A81003"])?.ok()?;
+    team.publish(&["rollout", "gp-monthly", "1.0.0", "--to", "all"])?.ok()?;
+    team.publish(&["rollout", "gp-monthly", "1.1.0", "--to", "pathfinders"])?.ok()?;
+    team.publish(&["hold", "--cohort", "pathfinders", "--reason", "A fault is being looked into."])?.ok()?;
+    team.propose("wider")?;
+    says(
+        &team,
+        "wider",
+        &[
+            "WIDER than 1.0.0: each site is asked before it runs",
+            "the program is the same, byte for byte",
+            "1 sites came: A81003",
+            "1 sites went: A81001",
+            "now offered: 1.0.0 to all sites",
+            "now offered: 1.1.0 to cohort pathfinders (2 sites)",
+            "no longer: 1.0.0 to cohort pathfinders (2 sites), from 2026-11-08",
+            "now held, since 2026-11-01: everything in cohort pathfinders: A fault is being looked into.",
+        ],
+    )
+}
+
+#[test]
+fn codelists_and_policies_say_what_came_and_went() -> TestResult {
+    let team = Team::new()?;
+    team.add_example("policy", "policies/objections.toml")?;
+    let codelist = |version: &str, codes: &str| -> TestResult {
+        let text = format!(
+            "format = 1\nid = \"diabetes\"\nversion = \"{version}\"\ntitle = \"Diabetes\"\n[codes]\nsnomed = [{codes}]\n"
+        );
+        std::fs::write(team.path("codelist.toml"), text)?;
+        team.publish(&["codelist", "add", &team.text("codelist.toml")])?.ok().map(drop)
+    };
+    codelist("1.0.0", "\"44054006\", \"46635009\"")?;
+    team.change("first", &["publishing", "governance"])?;
+    codelist("1.1.0", "\"44054006\", \"73211009\"")?;
+    let policy = team.binaries.root().join("examples/registry/policies/objections.toml");
+    let policy = std::fs::read_to_string(policy)?.replacen("version = \"1.0.0\"", "version = \"1.1.0\"", 1);
+    let (before, after) = policy.split_once("not-after = \"").context("no last day")?;
+    let (was, rest) = after.split_at(10);
+    std::fs::write(team.path("policy.toml"), format!("{before}not-after = \"2029-12-31{rest}"))?;
+    team.publish(&["policy", "add", &team.text("policy.toml")])?.ok()?;
+    team.propose("change")?;
+    says(
+        &team,
+        "change",
+        &[
+            "Codelist diabetes: version 1.1.0 follows 1.0.0",
+            "1 snomed codes came: 73211009",
+            "1 snomed codes went: 46635009",
+            "Policy: objections-england 1.1.0 follows 1.0.0",
+            &format!("not-after: was {was}, is 2029-12-31"),
+        ],
+    )
+}
