@@ -1,8 +1,7 @@
 //! The bars of `cargo xtask bench`: every row is a ratio to a peer, or a figure, measured in one run on this machine.
 //!
 //! Both sides of a ratio take turns and the median of each counts, so that what else the machine does meets both. What each
-//! row compares is said where it is measured: [`module`], [`extract`], [`size`], [`intake`], [`objections`], [`program`], [`publishing`],
-//! [`tokens`].
+//! row compares is said where it is measured: [`module`], [`extract`], [`size`], [`intake`], [`objections`], [`program`], [`publishing`], [`tokens`].
 
 mod data;
 mod extract;

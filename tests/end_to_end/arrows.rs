@@ -28,7 +28,10 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     ("lockgate-tests", &["lockgate-signing", "practice"]),
     ("xtask", &["guest-toolchain", "lockgate-signing", "lockgate-tests", "practice"]),
     // The bench measures the agent from inside too.
-    ("lockgate-bench", &["lockgate-agent", "lockgate-durable", "lockgate-oprf", "lockgate-signing", "lockgate-tests"]),
+    (
+        "lockgate-bench",
+        &["lockgate-agent", "lockgate-durable", "lockgate-oprf", "lockgate-signing", "lockgate-tests"],
+    ),
 ];
 
 /// What the agent is not to carry to 6,000 practices, however it would get there.

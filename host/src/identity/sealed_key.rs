@@ -63,7 +63,8 @@ impl TokenKey {
     /// those who hold a key.
     pub fn tokens_of_nhs_numbers<T: AsRef<[u8]>>(&self, purpose: &str, numbers: &[T]) -> Vec<Option<Token>> {
         let domain = self.domain(purpose);
-        let token = |number: &T| Some(domain.token(&Input::of_nhs_number(&NhsNumber::parse(number.as_ref())?)));
+        let token =
+            |number: &T| Some(domain.token(&Input::of_nhs_number(&NhsNumber::parse(number.as_ref())?)));
         numbers.iter().map(token).collect()
     }
 

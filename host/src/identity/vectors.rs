@@ -61,7 +61,8 @@ fn another_implementation_makes_the_same_tokens() {
     for case in &vectors.cases {
         let given = &case.given;
         let number = given.nhs_number.as_ref().and_then(|text| NhsNumber::parse(text.as_bytes()));
-        let sex = given.sex.as_deref().map(|sex| *canonical::SEX.iter().find(|known| **known == sex).unwrap());
+        let sex =
+            given.sex.as_deref().map(|sex| *canonical::SEX.iter().find(|known| **known == sex).unwrap());
         let postcode = given.postcode.as_deref().map(str::as_bytes);
         let parts = LinkParts::new(number, given.birth_date, sex, postcode);
         for (kind, expected) in &case.tokens {

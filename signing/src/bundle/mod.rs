@@ -189,7 +189,8 @@ impl BundleHeader {
 
     /// Every block with its place, in the same order.
     pub fn placed_blocks(&self) -> impl Iterator<Item = (BlockPlace, &BlockRef)> {
-        let outputs = (0..).zip(&self.outputs).map(|(number, output)| (BlockList::Output(number), &output.blocks));
+        let outputs =
+            (0..).zip(&self.outputs).map(|(number, output)| (BlockList::Output(number), &output.blocks));
         let lists = [(BlockList::Patients, &self.patients), (BlockList::Codes, &self.codes)];
         lists.into_iter().chain(outputs).flat_map(|(list, blocks)| {
             (0..).zip(blocks).map(move |(position, block)| (BlockPlace { list, position }, block))

@@ -11,8 +11,14 @@ use anyhow::{Result, ensure};
 use crate::guests;
 
 /// What is measured, and what the harness needs.
-const PACKAGES: [&str; 6] =
-    ["lockgate-agent", "lockgate-keyholder", "lockgate-linker", "lockgate-publish", "practice", "lockgate-bench"];
+const PACKAGES: [&str; 6] = [
+    "lockgate-agent",
+    "lockgate-keyholder",
+    "lockgate-linker",
+    "lockgate-publish",
+    "practice",
+    "lockgate-bench",
+];
 
 /// The peers that are programs: their name, and the Debian package that brings them.
 const PEERS: [(&str, &str); 3] = [("sqlite3", "sqlite3"), ("sha256sum", "coreutils"), ("strip", "binutils")];
