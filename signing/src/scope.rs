@@ -201,10 +201,13 @@ fn output_widenings(place: &str, before: &Output, after: &Output) -> Vec<Widenin
                 );
                 wider.push(widening(place, what));
             }
-            if after.count != before.count {
-                // The column that was held to the smallest cell is one that is not any more.
-                let what = format!("suppresses small cells by `{}`, was `{}`", after.count, before.count);
+            if after.round_to < before.round_to {
+                let what =
+                    format!("rounds counts to multiples of {}, was of {}", after.round_to, before.round_to);
                 wider.push(widening(place, what));
+            }
+            if let Some(column) = after.totals_by.as_ref().filter(|_| after.totals_by != before.totals_by) {
+                wider.push(widening(place, format!("sends totals by `{column}`")));
             }
         }
         (None, _) => {}
@@ -316,11 +319,18 @@ fn span_in_words(span: Span) -> String {
 }
 
 fn columns_in_words(output: &Output) -> String {
-    let columns: Vec<_> = output.columns.iter().map(column_in_words).collect();
-    let columns = columns.join(", ");
+    // Of an aggregate's patients only their number is sent.
+    let sent = output
+        .columns
+        .iter()
+        .filter(|column| output.aggregate.is_none() || column.kind != OutputType::Patient);
+    let columns = sent.map(column_in_words).collect::<Vec<_>>().join(", ");
     match &output.aggregate {
         None => columns,
-        Some(aggregate) => format!("counts of at least {} patients: {columns}", aggregate.smallest_cell),
+        Some(aggregate) => format!(
+            "counts of patients, from {} upwards and rounded to {}, by {columns}",
+            aggregate.smallest_cell, aggregate.round_to
+        ),
     }
 }
 
@@ -400,10 +410,10 @@ columns = [
 ]
 [output.counts]
 columns = [
+    { name = "patient", type = "patient" },
     { name = "sex", type = "category", categories = ["female", "male"] },
-    { name = "patients", type = "number", min = 0, max = 100000, decimals = 0 },
 ]
-aggregate = { count = "patients", smallest-cell = 10 }
+aggregate = { count = "patients", smallest-cell = 20, round-to = 10 }
 "#;
 
     fn manifest(edits: &[(&str, &str)]) -> Manifest {
@@ -468,10 +478,11 @@ aggregate = { count = "patients", smallest-cell = 10 }
                 "output.rows.sex: sends the categories unknown",
             ),
             (
+                "smallest-cell = 20",
                 "smallest-cell = 10",
-                "smallest-cell = 5",
-                "output.counts: sends counts from 5 upwards, was from 10",
+                "output.counts: sends counts from 10 upwards, was from 20",
             ),
+            ("round-to = 10", "round-to = 5", "output.counts: rounds counts to multiples of 5, was of 10"),
         ] {
             assert_eq!(wider(from, to), [says], "{from} -> {to}");
             let back = widenings(&manifest(&[(from, to)]), &manifest(&[]));
@@ -557,7 +568,7 @@ aggregate = { count = "patients", smallest-cell = 10 }
         assert_eq!(
             sends(&manifest),
             [
-                "counts: counts of at least 10 patients: sex (female or male), patients (a number from 0 to 100000, 0 decimals)",
+                "counts: counts of patients, from 20 upwards and rounded to 10, by sex (female or male)",
                 "rows: the patient's token, month (a month), code (a code of snomed), value (a number from 0 to 100, 1 decimals), sex (female or male)"
             ]
         );
