@@ -25,7 +25,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     // A practice is what is there before Lockgate comes.
     ("practice", &[]),
     // The tests and the tasks drive the programs from outside, as an operator does.
-    ("lockgate-tests", &["lockgate-signing", "practice"]),
+    ("lockgate-tests", &["lockgate-durable", "lockgate-signing", "practice"]),
     ("xtask", &["guest-toolchain", "lockgate-signing", "lockgate-tests", "practice"]),
     // The bench measures the agent from inside too.
     (
