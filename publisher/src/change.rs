@@ -85,29 +85,30 @@ impl Change {
             let unreadable =
                 |error: serde_json::Error| ChangeError::Unreadable { role, why: error.to_string() };
             let wrong = |why: String| ChangeError::Unreadable { role, why };
-            let (version, unknown) = if role == Role::Root {
+            if Role::ONLINE.contains(&role) {
+                return Err(wrong("it is made at publishing and is no part of a proposal".to_owned()));
+            }
+            // 1. Stale base: what was reviewed is the difference to a list that is not live any more. It is said before
+            // anything else, because everything else compares with the live one.
+            let follows = |version: u64| {
+                let live = live.version(role);
+                let made_on = version.saturating_sub(1);
+                if version == live + 1 { Ok(()) } else { Err(ChangeError::Stale { role, made_on, live }) }
+            };
+            let unknown = if role == Role::Root {
                 let root: Root = document.document().map_err(unreadable)?;
                 if !root.is_usual() {
                     return Err(wrong("it is not as this version writes it".to_owned()));
                 }
-                (root.version, root.unknown_field().map(str::to_owned))
+                follows(root.version)?;
+                root.unknown_field().map(str::to_owned)
             } else {
                 let list: Targets = document.document().map_err(unreadable)?;
+                follows(list.version)?;
                 self.check_list(live, role, &list).map_err(wrong)?;
                 listed.extend(list.targets.keys().cloned());
-                (list.version, list.unknown_field().map(str::to_owned))
+                list.unknown_field().map(str::to_owned)
             };
-            if Role::ONLINE.contains(&role) {
-                return Err(wrong("it is made at publishing and is no part of a proposal".to_owned()));
-            }
-            // 1. Stale base: what was reviewed is the difference to a list that is not live any more.
-            if version != live.version(role) + 1 {
-                return Err(ChangeError::Stale {
-                    role,
-                    made_on: version.saturating_sub(1),
-                    live: live.version(role),
-                });
-            }
             // 2. What this version does not know, it does not show.
             if let Some(field) = unknown {
                 return Err(wrong(format!("its field `{field}` is not known to this version")));
