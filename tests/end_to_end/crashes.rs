@@ -10,6 +10,8 @@ use lockgate_tests::exactly_once::files_below;
 use lockgate_tests::{Binaries, ExactlyOnce, Site, SiteOptions, Stage};
 
 use crate::TestResult;
+use crate::attacks::store;
+use crate::rollout::approval;
 
 /// Where the agent is killed, in the order of a bundle's life, and whether it comes there once a run or with each bundle.
 const AGENT: [(&str, Comes); 19] = [
@@ -218,8 +220,18 @@ fn what_the_other_tests_check_can_be_broken() -> TestResult {
 #[test]
 fn every_place_to_die_is_tested() -> TestResult {
     let root = Binaries::locate()?.root().to_owned();
-    let agent = named_in(&root.join("host/src"), "failpoint(\"")?;
-    assert_eq!(agent, AGENT.iter().map(|(point, _)| (*point).to_owned()).collect());
+    // Whichever crate they are in: a run is killed here, a refresh and an approval elsewhere.
+    let mut agent = BTreeSet::new();
+    for entry in std::fs::read_dir(&root)? {
+        let sources = entry?.path().join("src");
+        if sources.is_dir() {
+            agent.extend(named_in(&sources, "failpoint(\"")?);
+        }
+    }
+    let run = AGENT.iter().map(|(point, _)| *point);
+    let approval = approval::DIES_AT.iter().map(|(point, _)| *point);
+    let tested = run.chain(approval).chain(store::DIES_AT);
+    assert_eq!(agent, tested.map(str::to_owned).collect());
     let linker = named_in(&root.join("linker/src"), ": &str = \"")?;
     let linker: BTreeSet<String> = linker.into_iter().filter(|name| name.starts_with("linker.")).collect();
     assert_eq!(linker, LINKER.into_iter().chain(LINKER_ENROLMENT).map(str::to_owned).collect());
@@ -280,7 +292,8 @@ impl Crowd {
 /// What stands between `before` and the next quotation mark in the sources of a folder.
 fn named_in(folder: &Path, before: &str) -> anyhow::Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
-    for file in files_below(folder)? {
+    let is_source = |file: &std::path::PathBuf| file.extension().is_some_and(|ending| ending == "rs");
+    for file in files_below(folder)?.into_iter().filter(is_source) {
         let text = std::fs::read_to_string(file)?;
         let found = text.split(before).skip(1).filter_map(|rest| rest.split('"').next());
         names.extend(found.map(str::to_owned));

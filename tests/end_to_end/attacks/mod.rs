@@ -5,6 +5,6 @@ pub(crate) mod case;
 pub(crate) mod forge;
 mod served;
 mod signers;
-mod store;
+pub(crate) mod store;
 mod time;
 mod versions;

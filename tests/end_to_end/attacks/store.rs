@@ -8,6 +8,10 @@ use lockgate_tests::AS_OF;
 use super::case::Case;
 use crate::TestResult;
 
+/// Where a refresh is killed, in its order.
+pub(crate) const DIES_AT: [&str; 4] =
+    ["trust.before-fetch", "trust.fetched", "trust.floor-saved", "trust.saved"];
+
 type Damage = fn(&Path) -> std::io::Result<()>;
 
 const DAMAGES: [(&str, Damage); 4] = [
@@ -108,7 +112,7 @@ fn targets_that_rot_on_the_disk_are_fetched_again() -> TestResult {
 
 #[test]
 fn a_kill_at_every_place_of_a_refresh() -> TestResult {
-    for place in ["trust.before-fetch", "trust.fetched", "trust.floor-saved", "trust.saved"] {
+    for place in DIES_AT {
         let case = Case::new()?;
         case.forge.revise("modules", |_| {})?;
         case.refresh_dies_at(place)?;

@@ -8,6 +8,13 @@ use serde_json::Value;
 use super::{Trial, after_refresh, bundles, listed, not_run};
 use crate::TestResult;
 
+/// Where an approval is killed, in its order, and what the module is afterwards.
+pub(crate) const DIES_AT: [(&str, &str); 3] = [
+    ("refresh.known", "control 1.0.0 waiting"),
+    ("install.files-kept", "control 1.0.0 waiting"),
+    ("install.in-ledger", "control 1.0.0 installed"),
+];
+
 /// Reads one column more, sends one category more.
 const WIDER: [(&str, &str); 2] = [
     ("\"recorded\", \"code\"]", "\"recorded\", \"code\", \"value\"]"),
@@ -150,11 +157,7 @@ fn an_approval_survives_a_death_at_every_step() -> TestResult {
     let mut site = trial.site("A81001", "within-scope")?;
     site.command(&["refresh"])?.ok()?;
     let agent = trial.stage.binaries.program("lockgate-agent")?;
-    for (point, after) in [
-        ("refresh.known", "control 1.0.0 waiting"),
-        ("install.files-kept", "control 1.0.0 waiting"),
-        ("install.in-ledger", "control 1.0.0 installed"),
-    ] {
+    for (point, after) in DIES_AT {
         site.use_agent(trial.stage.binaries.with_failpoints("lockgate-agent")?);
         let mut approve = site.agent();
         approve.env("FAILPOINTS", format!("{point}=return")).args(["modules", "approve", "control"]);

@@ -1,6 +1,6 @@
 //! Which module runs where: rollouts to cohorts, approval, holds and revocations, through the real programs.
 
-mod approval;
+pub(crate) mod approval;
 mod directions;
 mod holds;
 mod offers;
