@@ -40,6 +40,10 @@ fn practice(path: &Path) -> anyhow::Result<Record> {
             record.entry(&Entry { patient: id, ..dissent })?;
         }
     }
+    // The module `control` gives up on a month without an observation, and a first run makes four months.
+    for entered in ["2026-07-10", "2026-08-10", "2026-09-10"] {
+        record.entry(&Entry { patient: "1000001", entered, effective: Some(entered), ..PLAIN })?;
+    }
     record.connection.execute_batch(
         "UPDATE Admin_Patient SET PatientKind = 'test' WHERE PatientId = '1000003';
          UPDATE Admin_Patient SET IsSensitive = 'true' WHERE PatientId = '1000004'",
@@ -144,6 +148,7 @@ fn sensitive_codes_are_let_in_only_by_a_direction_that_says_so() -> TestResult {
     let _record = practice(&database)?;
     let site = stage.site("practice", SiteOptions::practice("A81001", &database))?;
     publish(&stage, "\"sensitive\"")?;
+    site.command(&["refresh"])?.ok()?;
     site.command(&["directions", "accept", "influenza"])?.ok()?;
     site.run()?;
     let bundles = OpenedBundle::stored(&stage.linker, &site)?;

@@ -297,6 +297,8 @@ fn a_new_epoch_makes_new_tokens_and_no_published_key_makes_none() -> TestResult 
     scene.keyholder.stop()?;
     scene.keyholder.start()?;
     scene.publish_keys("2.0.0", &[(1, "2026-01-01", "2027-03-31"), (2, "2026-12-01", "2027-12-31")])?;
+    // What is published is known from here on: on the days below, this registry's timestamp has expired.
+    practice.command(&["refresh"])?.ok()?;
     practice.options.as_of = "2026-12-01".to_owned();
     practice.run()?;
     let sent = scene.stored(&practice)?;

@@ -52,13 +52,17 @@ impl Keyholder {
 
     /// Runs a command of `lockgate-keyholder` on it.
     pub fn command(&self, arguments: &[&str]) -> anyhow::Result<Finished> {
-        let mut command = self.program();
-        finish(command.args(arguments))
+        self.command_with(&self.passphrase, arguments)
     }
 
-    fn program(&self) -> Command {
+    /// The same, with the passphrase in another file.
+    pub fn command_with(&self, passphrase: &Path, arguments: &[&str]) -> anyhow::Result<Finished> {
+        finish(self.program(passphrase).args(arguments))
+    }
+
+    fn program(&self, passphrase: &Path) -> Command {
         let mut command = Command::new(&self.program);
-        command.arg("--data").arg(&self.folder).arg("--passphrase-file").arg(&self.passphrase);
+        command.arg("--data").arg(&self.folder).arg("--passphrase-file").arg(passphrase);
         command
     }
 
@@ -78,7 +82,7 @@ impl Keyholder {
         let port_file = self.folder.with_extension("port");
         let _ = std::fs::remove_file(&port_file);
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path())?;
-        let mut command = self.program();
+        let mut command = self.program(&self.passphrase);
         command
             .args(["--log", "debug", "serve", "--listen", &self.address])
             .arg("--port-file")
