@@ -36,7 +36,7 @@ use crate::guest::{
 use crate::identity::{IdentityError, IdentityRules, Lookup, Patients, TokenRules, Tokens};
 use crate::ledger::{Event, Ledger, LedgerError};
 use crate::objections::EvidenceError;
-use crate::outbox::{Outbox, OutboxError};
+use crate::outbox::{Outbox, OutboxError, SealingFolder};
 use crate::plan::{self, PlanStep};
 use crate::progress::{Progress, ProgressBar};
 use crate::seal::{BlockStore, Kept, SealError, SealedBlocks, Sealer};
@@ -104,6 +104,19 @@ pub enum RunError {
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+}
+
+impl RunError {
+    /// Whether a clinical row showed that the objection evidence is not whole.
+    fn is_missed_evidence(&self) -> bool {
+        let missed = |error: &CrossingError| {
+            matches!(error, CrossingError::Source(SourceError::EvidenceMissed { .. }))
+        };
+        match self {
+            Self::Crossing(error) | Self::Guest(GuestError::Input(error)) => missed(error),
+            _ => false,
+        }
+    }
 }
 
 /// Day and time of a run: an argument, so that a run can be repeated.
@@ -188,8 +201,20 @@ pub fn run(
     check_clock(ledger, now)?;
     let run = Run::prepare(site, signed, now, ledger)?;
     let steps = plan::due(&run.manifest, ledger, now.today, run.earliest(ledger)?);
-    let mut queueing = Queueing { outbox, ledger, made: Vec::new() };
-    run.over(&steps, &mut queueing)?;
+    let head = ledger.head();
+    let mut queueing =
+        Queueing { outbox, ledger, head, unfinished: None, held: Vec::new(), made: Vec::new() };
+    let result = run.over(&steps, &mut queueing);
+    if let Err(error) = &result {
+        queueing.discard_unfinished()?;
+        // Whose objection was not read may be in the months before, too: of this run nothing is sent.
+        if error.is_missed_evidence() {
+            return result.map(|()| Vec::new());
+        }
+    }
+    // A module that fails in one month does not take back the months before.
+    queueing.queue(site.key, now)?;
+    result?;
     Ok(queueing.made)
 }
 
@@ -230,21 +255,69 @@ trait Periods {
     fn finished(&mut self, run: &Run<'_>, step: PlanStep, period: FinishedPeriod) -> Result<(), RunError>;
 }
 
-/// Periods that are queued to be sent.
+/// Periods that are queued to be sent, once all of them were read: a row of the last may show that the objection evidence is
+/// not whole.
 struct Queueing<'a> {
     outbox: &'a Outbox,
     ledger: &'a mut Ledger,
+    /// The end of the chain, with what is held.
+    head: Option<(u64, BundleId)>,
+    /// The bundle that is being made.
+    unfinished: Option<SealingFolder>,
+    held: Vec<HeldBundle>,
     made: Vec<MadeBundle>,
+}
+
+/// A bundle that is signed and not yet queued.
+struct HeldBundle {
+    header: BundleHeader,
+    signed: Vec<u8>,
+    content: String,
+    sealing: SealingFolder,
+}
+
+impl Queueing<'_> {
+    /// Gives up the bundle that was being made, where there is one.
+    fn discard_unfinished(&mut self) -> Result<(), OutboxError> {
+        self.unfinished.take().map_or(Ok(()), |sealing| Outbox::discard(&sealing))
+    }
+
+    /// Queues what is held, each bundle on stable storage and then in the ledger.
+    fn queue(&mut self, key: &SigningKey, now: Now) -> Result<(), RunError> {
+        for HeldBundle { header, signed, content, sealing } in self.held.drain(..) {
+            let queued = self.outbox.queue(&sealing, signed, &content, &key.public())?;
+            self.ledger.append(now.at, sealed_event(queued.id(), &header, content))?;
+            failpoint("run.in-ledger");
+        }
+        Ok(())
+    }
 }
 
 impl Periods for Queueing<'_> {
     fn begin(&mut self, run: &Run<'_>, step: PlanStep) -> Result<BlockStore, RunError> {
-        Ok(BlockStore::in_folder(run.cipher(step.period, self.ledger)?, self.outbox.begin()?))
+        let sealing = self.outbox.begin(step.period)?;
+        self.unfinished = Some(sealing.clone());
+        Ok(BlockStore::in_folder(run.cipher(step.period, self.head)?, sealing))
     }
 
     fn finished(&mut self, run: &Run<'_>, step: PlanStep, period: FinishedPeriod) -> Result<(), RunError> {
         let header = run.header(step.period, &period, self.ledger);
-        self.made.push(run.queue(step, header, period.store, self.outbox, self.ledger)?);
+        let FinishedPeriod { store: BlockStore { cipher, kept }, .. } = period;
+        let Kept::Folder(sealing) = kept else { return Ok(()) };
+        self.unfinished = None;
+        let content = content_digest(run.site.tokens, &cipher);
+        let before = self.ledger.latest(&run.manifest.id, step.period);
+        if before.is_some_and(|before| before.content == content) {
+            Outbox::discard(&sealing)?;
+            self.made.push(MadeBundle { id: None, header });
+            return Ok(());
+        }
+        // sign
+        let signed = sign(&header, run.site.key);
+        let id = BundleId(Digest::of(&signed));
+        self.head = Some((header.sequence, id));
+        self.made.push(MadeBundle { id: Some(id), header: header.clone() });
+        self.held.push(HeldBundle { header, signed, content, sealing });
         Ok(())
     }
 }
@@ -257,7 +330,7 @@ struct Showing<'a> {
 
 impl Periods for Showing<'_> {
     fn begin(&mut self, run: &Run<'_>, step: PlanStep) -> Result<BlockStore, RunError> {
-        Ok(BlockStore::in_memory(run.cipher(step.period, self.ledger)?))
+        Ok(BlockStore::in_memory(run.cipher(step.period, self.ledger.head())?))
     }
 
     fn finished(&mut self, run: &Run<'_>, step: PlanStep, period: FinishedPeriod) -> Result<(), RunError> {
@@ -412,8 +485,7 @@ impl<'a> Run<'a> {
     }
 
     /// A new content key for the bundle that follows the last one.
-    fn cipher(&self, period: Period, ledger: &Ledger) -> Result<BlockCipher, RunError> {
-        let head = ledger.head();
+    fn cipher(&self, period: Period, head: Option<(u64, BundleId)>) -> Result<BlockCipher, RunError> {
         let context = BundleContext {
             site: self.site.config.site.clone(),
             sequence: head.map_or(1, |(sequence, _)| sequence + 1),
@@ -461,31 +533,6 @@ impl<'a> Run<'a> {
             supersedes: ledger.latest(&self.manifest.id, period).map(|sealed| sealed.bundle),
             directions: applied(self.signed),
         }
-    }
-
-    /// Signs and queues a bundle, unless its content is what was sent before.
-    fn queue(
-        &self,
-        step: PlanStep,
-        header: BundleHeader,
-        store: BlockStore,
-        outbox: &Outbox,
-        ledger: &mut Ledger,
-    ) -> Result<MadeBundle, RunError> {
-        let Kept::Folder(sealing) = store.kept else { return Ok(MadeBundle { id: None, header }) };
-        let content = content_digest(self.site.tokens, &store.cipher);
-        let before = ledger.latest(&self.manifest.id, step.period);
-        if before.is_some_and(|before| before.content == content) {
-            Outbox::discard(&sealing)?;
-            return Ok(MadeBundle { id: None, header });
-        }
-        // sign
-        let signed = sign(&header, self.site.key);
-        // queue: on stable storage, then in the ledger
-        let queued = outbox.queue(&sealing, signed, &content, &self.site.key.public())?;
-        ledger.append(self.now.at, sealed_event(queued.id(), &header, content))?;
-        failpoint("run.in-ledger");
-        Ok(MadeBundle { id: Some(queued.id()), header })
     }
 }
 
