@@ -85,7 +85,7 @@ fn evidence_that_is_empty_missing_or_unreadable_stops_the_run() -> TestResult {
         OpenedBundle::stored(&stage.linker, &site)?.iter().map(|bundle| bundle.patients.len()).collect();
     ensure!(patients == [0, 0, 0, 1], "{patients:?}");
 
-    let consent = "Coding_ClinicalCode WHERE EntryKind = 'CONS'";
+    let consent = "CareRecord_Observation WHERE EntryKind = 'CONS'";
     stops(&stage, "A81002", &format!("DELETE FROM {consent}"), &["objection evidence holds no row"])?;
     stops(&stage, "A81003", "DROP TABLE Coding_ClinicalCode", &[evidence, "gp-extract", "refuses its SQL"])?;
     let renamed = "ALTER TABLE CareRecord_Observation RENAME COLUMN IsDeleted TO Deleted";
@@ -180,7 +180,7 @@ fn dissents_that_are_gone_since_the_last_bundle_stop_the_run() -> TestResult {
     let gone = |dissents: u32| {
         format!(
             "UPDATE CareRecord_Observation SET IsDeleted = 1 WHERE rowid IN
-                 (SELECT rowid FROM CareRecord_Observation WHERE EntryKind = 'CONS' LIMIT {dissents})"
+                 (SELECT rowid FROM CareRecord_Observation WHERE EntryKind = 'CONS' ORDER BY rowid LIMIT {dissents})"
         )
     };
     record.connection.execute_batch(&gone(16))?;
@@ -192,7 +192,14 @@ fn dissents_that_are_gone_since_the_last_bundle_stop_the_run() -> TestResult {
     record.connection.execute_batch("UPDATE CareRecord_Observation SET IsDeleted = 0")?;
     record.connection.execute_batch(&gone(15))?;
     site.run()?;
-    ensure!(OpenedBundle::stored(&stage.linker, &site)?.len() == 5, "half of them stop the run");
+    // October is replaced, too: of those who no longer object one has an entry in it.
+    let later = OpenedBundle::stored(&stage.linker, &site)?.split_off(4);
+    let periods: Vec<String> = later.iter().map(|bundle| bundle.header.period.to_string()).collect();
+    ensure!(periods == ["2026-10", "2026-11"], "{periods:?}");
+    for bundle in &later {
+        let counts = &bundle.header.counts;
+        ensure!(counts.withheld_type_1 == 15 && counts.evidence.dissents() == 15, "{counts:?}");
+    }
     Ok(())
 }
 
@@ -229,6 +236,7 @@ fn stage_without_policy(as_of: &str) -> anyhow::Result<Stage> {
     let examples = stage.binaries.root().join("examples/registry");
     stage.registry.add_text("mapping", &examples.join("mappings/gp-extract.toml"))?;
     stage.registry.add_text("sensitive", &examples.join("sensitive/england.toml"))?;
+    stage.registry.add_recipients()?;
     stage.registry.add_guest("gp-monthly")?;
     Ok(stage)
 }
@@ -280,19 +288,36 @@ fn a_clock_that_is_wrong_stops_the_run() -> TestResult {
     let database = stage.folder().join("practice.sqlite");
     two_patients(&database)?;
     let mut site = stage.site("practice", SiteOptions::practice("A81001", &database))?;
-    // Never set; and set back behind the enrolment, twice: the entry of the failed run must not make the second right.
-    for (day, word) in [
-        ("1970-01-01", "before this program was written"),
-        ("2026-10-01", "clock says 2026-10-01"),
-        ("2026-10-01", "clock says 2026-10-01"),
-    ] {
+    // Never set; and set back behind what the registry has signed, twice: what the first leaves must not make the second
+    // right.
+    for day in ["1970-01-01", "2026-10-01", "2026-10-01"] {
         site.options.as_of = day.to_owned();
-        let finished = site.command(&["run"])?.expect(3)?;
-        ensure!(finished.stdout.contains(word), "{day}: {}", finished.stdout);
+        let finished = site.command(&["run"])?.expect(1)?;
+        for word in [&format!("clock says {day}"), "was signed at 2026-11-01", "nothing was changed"] {
+            ensure!(finished.stderr.contains(word), "{day}: no `{word}` in: {}", finished.stderr);
+        }
         nothing_left(&stage, &site)?;
     }
     site.options.as_of = lockgate_tests::AS_OF.to_owned();
     site.run()?;
     ensure!(OpenedBundle::stored(&stage.linker, &site)?.len() == 4, "the right clock does not run");
     Ok(())
+}
+
+#[test]
+fn a_clock_that_was_never_set_stops_the_run_whatever_the_registry_says() -> TestResult {
+    // A registry that was signed by such a clock, too, so that nothing else is wrong with the day.
+    let stage = Stage::unpublished("2024-11-01")?;
+    stage.registry.add_examples()?;
+    stage.registry.add_guest("gp-monthly")?;
+    stage.registry.publish()?;
+    let database = stage.folder().join("practice.sqlite");
+    two_patients(&database)?;
+    let options =
+        SiteOptions { as_of: "2024-11-02".to_owned(), ..SiteOptions::practice("A81001", &database) };
+    let site = stage.site("practice", options)?;
+    let finished = site.command(&["run"])?.expect(3)?;
+    let word = "before this program was written";
+    ensure!(finished.stdout.contains(word), "{}", finished.stdout);
+    nothing_left(&stage, &site)
 }

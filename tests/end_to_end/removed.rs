@@ -76,7 +76,7 @@ fn what_is_marked_is_left_out_and_counted() -> TestResult {
 
 #[test]
 fn a_new_sensitive_list_takes_its_rows_out_without_a_release() -> TestResult {
-    let stage = Stage::new(&["gp-monthly"])?;
+    let mut stage = Stage::new(&["gp-monthly"])?;
     let database = stage.folder().join("practice.sqlite");
     let record = Record::create(&database)?;
     record.patient("1000001", 1, "E01990001")?;
@@ -98,6 +98,7 @@ fn a_new_sensitive_list_takes_its_rows_out_without_a_release() -> TestResult {
     ensure!(next.contains("1.1.0"), "the example list has another version");
     let file = stage.folder().join("sensitive.toml");
     std::fs::write(&file, next)?;
+    stage.registry.go_on_to("2026-12-01");
     stage.registry.add_text("sensitive", &file)?;
     stage.registry.publish()?;
 

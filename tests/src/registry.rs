@@ -143,4 +143,9 @@ impl Registry {
     pub fn publish(&self) -> anyhow::Result<()> {
         self.publish_command(&["publish"])?.ok().map(|_| ())
     }
+
+    /// Goes on to a later day. What was signed before may be too old by then: sites go on with what they know.
+    pub fn go_on_to(&mut self, as_of: &str) {
+        as_of.clone_into(&mut self.as_of);
+    }
 }
