@@ -234,7 +234,7 @@ fn check_manifest(catalogue: &Catalogue<'_>, path: &TargetPath) -> Result<(), Co
 /// The highest published version below a module's.
 pub(crate) fn version_before<'c>(catalogue: &'c Catalogue<'_>, path: &TargetPath) -> Option<&'c Version> {
     let versions = catalogue.published_versions(path.kind(), path.id());
-    versions.into_iter().filter(|version| *version < path.version()).next_back()
+    versions.into_iter().rfind(|version| *version < path.version())
 }
 
 fn lost_output(before: &Manifest, after: &Manifest) -> Option<String> {

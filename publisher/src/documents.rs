@@ -136,7 +136,9 @@ impl Root {
 }
 
 /// The keys of a role as metadata lists them, their ids, and the threshold.
-fn listed(table: &RoleTable, role: Role) -> Result<(BTreeMap<String, Key>, Vec<String>, u32), DocumentError> {
+type Listed = (BTreeMap<String, Key>, Vec<String>, u32);
+
+fn listed(table: &RoleTable, role: Role) -> Result<Listed, DocumentError> {
     let (mut keys, mut ids) = (BTreeMap::new(), Vec::new());
     for (name, key) in table.signers(role) {
         let id = envelope::key_id(key)?;

@@ -83,7 +83,7 @@ fn a_bundle_names_the_rollout_by_which_its_module_came() -> TestResult {
         let rollout = header.cohorts.map(Digest::to_hex).unwrap_or_default();
         let file = trial.stage.registry.location().join("targets/rollouts/control");
         let published =
-            std::fs::read_dir(file)?.filter_map(|entry| Some(entry.ok()?.file_name().into_string().ok()?));
+            std::fs::read_dir(file)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         ensure!(published.into_iter().any(|name| name.starts_with(&rollout)), "{rollout}");
         headers += 1;
     }
