@@ -261,7 +261,7 @@ fn a_first_refresh_fetches_lists_and_nothing_that_nobody_asked_for() {
     };
     let texts: Vec<_> =
         (0..20).map(|number| (format!("cohorts/c{number}/1.0.0.toml"), cohort(number))).collect();
-    fn files<'a>(of: &'a [(String, impl AsRef<[u8]>)]) -> Vec<(&'a str, &'a [u8])> {
+    fn files(of: &[(String, impl AsRef<[u8]>)]) -> Vec<(&str, &[u8])> {
         of.iter().map(|(path, bytes)| (path.as_str(), bytes.as_ref())).collect()
     }
     fixture.publish_delegated(

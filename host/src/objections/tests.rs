@@ -133,14 +133,14 @@ mod reference {
         // Somebody objects if there is a dissent after which there is certainly no change of mind.
         dissents.into_iter().any(|dissent| {
             let Some((dissent_first, dissent_last)) = days(dissent.date) else { return true };
-            if kind == 2 && choices.cut_off && dissent_first > 2018_10_11 {
+            if kind == 2 && choices.cut_off && dissent_first > 20_181_011 {
                 return false;
             }
-            if dissent_last > 2026_11_01 {
+            if dissent_last > 20_261_101 {
                 return true;
             }
             let changed = withdrawals.iter().any(|withdrawal| match days(withdrawal.date) {
-                Some((first, last)) => last <= 2026_11_01 && first > dissent_last,
+                Some((first, last)) => last <= 20_261_101 && first > dissent_last,
                 None => false,
             });
             !changed
