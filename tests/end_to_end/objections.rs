@@ -93,8 +93,9 @@ fn evidence_that_is_empty_missing_or_unreadable_stops_the_run() -> TestResult {
     let change = |set: &str| format!("UPDATE CareRecord_Observation SET {set} WHERE EntryKind = 'CONS'");
     stops(&stage, "A81005", &change("EffectiveDate = X'32303139'"), &[evidence, "`effective`", "BLOB"])?;
     stops(&stage, "A81006", &change("IsDeleted = 2"), &[evidence, "`deleted`", "does not name"])?;
-    stops(&stage, "A81007", &change("CodeSystem = 'NEW'"), &[evidence, "`code`", "does not name"])?;
-    stops(&stage, "A81008", &change("Code = X'00'"), &[evidence, "`code`", "BLOB"])?;
+    let recode = |set: &str| format!("UPDATE Coding_ClinicalCode SET {set} WHERE EntryKind = 'CONS'");
+    stops(&stage, "A81007", &recode("CodeSystem = 'NEW'"), &[evidence, "`code`", "does not name"])?;
+    stops(&stage, "A81008", &recode("Code = X'00'"), &[evidence, "`code`", "BLOB"])?;
     stops(&stage, "A81009", &change("PatientId = ''"), &[evidence, "`patient`", "has no value"])?;
     // Dates in another form than the mapping declares, and ids that agree with nobody's.
     stops(

@@ -78,6 +78,17 @@ pub enum SourceError {
         /// The row of the statement's result, from 1.
         row: u64,
     },
+    /// Two statements of one moment disagree.
+    #[error(
+        "mapping `{mapping}`, table `{table}`: the same rows were read twice and were not the same; the mapping's SQL does not \
+         always give the same answer, ask the publishing team"
+    )]
+    Inconstant {
+        /// The mapping.
+        mapping: String,
+        /// The canonical table.
+        table: &'static str,
+    },
     /// The run failed elsewhere.
     #[error("the run was stopped")]
     Cancelled,

@@ -7,6 +7,7 @@
 use jiff::civil::Date;
 use lockgate_signing::canonical::CanonicalTable;
 use lockgate_signing::mapping::{ColumnMapping, DateFormat, Mapping, TableMapping};
+use rusqlite::types::Value;
 
 use super::SourceError;
 
@@ -33,9 +34,11 @@ pub(crate) struct Select<'a> {
     pub(crate) mapping: &'a Mapping,
     pub(crate) table: &'static CanonicalTable,
     pub(crate) sql: String,
-    pub(crate) parameters: Vec<String>,
+    pub(crate) parameters: Vec<Value>,
     /// One for each column that was asked for: its mapping (`None`: declared absent) and its position in the result.
     pub(crate) columns: Vec<Option<(&'a ColumnMapping, usize)>>,
+    /// Whether the statement has a `WHERE`.
+    filtered: bool,
 }
 
 /// The mapping of a table.
@@ -94,7 +97,7 @@ impl<'a> Select<'a> {
         let from = mapped.from.as_deref().unwrap_or_default();
         let mut sql = format!("SELECT {} FROM {from}", expressions.join(", "));
         let mut conditions: Vec<String> = mapped.filter.iter().map(|filter| format!("({filter})")).collect();
-        let mut parameters = Vec::new();
+        let mut parameters: Vec<Value> = Vec::new();
         if let Some(window) = window
             && let Some(ColumnMapping { sql: Some(date), date: Some(format), .. }) =
                 column_of(mapped, window.column)
@@ -107,11 +110,11 @@ impl<'a> Select<'a> {
                 _ => window.first.map(|first| first.to_string()),
             };
             if let Some(first) = first {
-                parameters.push(first);
+                parameters.push(first.into());
                 conditions.push(format!("{date} >= ?{}", parameters.len()));
             }
             if let Ok(after) = window.last.tomorrow() {
-                parameters.push(after.to_string());
+                parameters.push(after.to_string().into());
                 conditions.push(format!("{date} < ?{}", parameters.len()));
             }
         }
@@ -119,7 +122,22 @@ impl<'a> Select<'a> {
             sql.push_str(" WHERE ");
             sql.push_str(&conditions.join(" AND "));
         }
-        Ok(Self { mapping, table, sql, parameters, columns: places })
+        Ok(Self { mapping, table, sql, parameters, columns: places, filtered: !conditions.is_empty() })
+    }
+
+    /// The same statement for the rows that hold one of these values, as the database wrote them, in a column (its place among
+    /// those that were asked for).
+    pub(crate) fn only(mut self, column: usize, values: Vec<Value>) -> Self {
+        let Some(sql) = self.columns[column].and_then(|(column, _)| column.sql.as_deref()) else {
+            return self;
+        };
+        let first = self.parameters.len() + 1;
+        let places: Vec<String> = (first..first + values.len()).map(|place| format!("?{place}")).collect();
+        let and = if self.filtered { "AND" } else { "WHERE" };
+        self.sql.push_str(&format!(" {and} ({sql}) IN ({})", places.join(", ")));
+        self.filtered = true;
+        self.parameters.extend(values);
+        self
     }
 
     /// The statement for the first or the last value of a date column; `None` where its text does not sort.
@@ -153,6 +171,13 @@ impl<'a> Select<'a> {
             End::Last => "max",
         };
         let sql = format!("SELECT {which}({date}) FROM {from} WHERE {}", conditions.join(" AND "));
-        Ok(Some(Self { mapping, table, sql, parameters, columns: vec![Some((found, 0))] }))
+        Ok(Some(Self {
+            mapping,
+            table,
+            sql,
+            parameters: parameters.into_iter().map(Value::from).collect(),
+            columns: vec![Some((found, 0))],
+            filtered: true,
+        }))
     }
 }
