@@ -352,12 +352,30 @@ struct FinishedPeriod {
 
 impl<'a> Run<'a> {
     fn prepare(site: &'a Site<'a>, signed: &'a Signed, now: Now, ledger: &Ledger) -> Result<Self, RunError> {
-        let (mapping, policy) = (signed.mapping.value(), signed.policy.value());
         let manifest = Arc::new(signed.module.manifest().value().clone());
         check_current(site.config, &manifest, signed, now.today)?;
         let recipients = recipients(signed, now.today)?;
-        // compile: the imports are checked to be a subset of our world
-        let module = site.engine.ready(&signed.module)?;
+        // compile: the imports are checked to be a subset of our world. A core is free for it while the database is asked who
+        // may be seen.
+        let (module, seen) = std::thread::scope(|scope| {
+            let compiling = scope.spawn(|| site.engine.ready(&signed.module));
+            let seen = Self::seen(site, signed, &manifest, now, ledger);
+            (compiling.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), seen)
+        });
+        let (module, (snapshot, patients, evidence)) = (module?, seen?);
+        let (snapshot, patients) = (Some(snapshot), Arc::new(patients));
+        Ok(Self { site, signed, now, manifest, module, snapshot, patients, evidence, recipients })
+    }
+
+    /// Who may be seen, and the moment of the database for everything that follows.
+    fn seen(
+        site: &Site<'_>,
+        signed: &Signed,
+        manifest: &Manifest,
+        now: Now,
+        ledger: &Ledger,
+    ) -> Result<(Snapshot, Patients, EvidenceCounts), RunError> {
+        let (mapping, policy) = (signed.mapping.value(), signed.policy.value());
         // snapshot: one consistent moment for everything that follows
         let snapshot = Snapshot::open(&site.config.database.path)?;
         failpoint("run.snapshot");
@@ -379,13 +397,11 @@ impl<'a> Run<'a> {
             links: &manifest.tokens.link,
             overrides_type_1: overrides(signed, Override::Type1),
         };
-        let patients = Arc::new(Patients::read(&snapshot, mapping, &register, &rules)?);
+        let patients = Patients::read(&snapshot, mapping, &register, &rules)?;
         register.check_known(policy, |local_id| patients.lookup(local_id) != Lookup::Unknown)?;
         failpoint("run.identity");
-        check_windows(&snapshot, mapping, &manifest)?;
-        let evidence = register.counts;
-        let snapshot = Some(snapshot);
-        Ok(Self { site, signed, now, manifest, module, snapshot, patients, evidence, recipients })
+        check_windows(&snapshot, mapping, manifest)?;
+        Ok((snapshot, patients, register.counts))
     }
 
     /// The month of the earliest row of any input, where the first run covers all of them.
