@@ -10,10 +10,10 @@ use lockgate_signing::manifest::{Input, Manifest};
 use lockgate_signing::mapping::Mapping;
 use rusqlite::types::ValueRef;
 
-use crate::dictionary::{Dictionary, DissentType, Standing};
+use crate::dictionary::{CodeBook, Dictionary, DissentType, Standing};
 use crate::identity::{Lookup, Patients};
 use crate::order::{
-    Cells, Chunk, Collected, Collector, MISSING_CATEGORY, MISSING_CODE, MISSING_DATE, OrderError,
+    Cells, Chunk, Collected, Collector, MISSING_CATEGORY, MISSING_CODE, MISSING_DATE, OrderError, RowMemory,
 };
 use crate::source::{
     CategoryReader, CellError, CodeReader, DateReader, FlagReader, Place, Select, Snapshot, SourceError,
@@ -104,6 +104,7 @@ pub(crate) struct Crossing<'a> {
     pub(crate) mapping: &'a Mapping,
     pub(crate) manifest: &'a Manifest,
     pub(crate) patients: &'a Patients,
+    pub(crate) memory: &'a RowMemory,
     pub(crate) scratch: &'a std::path::Path,
 }
 
@@ -145,9 +146,10 @@ impl Crossing<'_> {
             })
         });
         let select = Select::of(self.mapping, table, &names, window)?;
-        let plans = self.plans(&select, table, &names, input, dictionary);
+        let plans = self.plans(&select, table, &names, input, dictionary.book());
         let days = window.map(|window| (window.first.map_or(i32::MIN, day), day(window.last)));
-        let mut collector = Collector::new(empty_chunk(table, &names[..declared]), self.scratch);
+        let empty = empty_chunk(table, &names[..declared]);
+        let mut collector = Collector::new(empty, self.memory.clone(), self.scratch);
         let mut used = Vec::new();
         let mut failed = None;
         let mut reading = Reading { dictionary, last: LastPatient::default(), counts: RowCounts::default() };
@@ -191,7 +193,7 @@ impl Crossing<'_> {
         table: &'static CanonicalTable,
         names: &[&'p str],
         input: &Input,
-        dictionary: &mut Dictionary,
+        book: &CodeBook,
     ) -> Vec<ColumnPlan<'p>> {
         let filter = self
             .manifest
@@ -209,7 +211,7 @@ impl Crossing<'_> {
             let reader = match canonical.kind {
                 ColumnType::Patient => Reader::Patient,
                 ColumnType::Code => Reader::Code {
-                    reader: CodeReader::of(column, |system| dictionary.system(self.mapping, system)),
+                    reader: CodeReader::of(column, |system| book.system(system)),
                     filter: if name == "code" { filter } else { 0 },
                 },
                 ColumnType::Date => {
@@ -320,7 +322,7 @@ impl Crossing<'_> {
                     match code(reader, column.at, row, dictionary).map_err(wrong)? {
                         None => None,
                         Some(number) => {
-                            let code = dictionary.code(number);
+                            let code = dictionary.facts(number);
                             if code.dissent.is_some() && column.name == "code" {
                                 self.check_evidence(plan.table, row_number, handle, code.dissent)?;
                             }

@@ -26,6 +26,7 @@ pub mod outbox;
 pub mod plan;
 pub mod progress;
 pub mod push;
+mod read_ahead;
 pub mod run;
 mod seal;
 mod source;

@@ -1,12 +1,12 @@
 //! The canonical order of rows, in bounded memory.
 //!
 //! A module sees rows by patient, then by the other columns in the order of its manifest, so that the order of rows in the
-//! source neither changes a result nor tells anything. Rows come in chunks; the chunks of one input stay in memory up to a
-//! limit, and beyond it go to an unlinked temporary file, encrypted under a key that exists only in this process, as sorted
-//! runs that are merged on the way back.
+//! source neither changes a result nor tells anything. Rows come in chunks; the chunks of all inputs of a run stay in memory up
+//! to a limit, and beyond it go to an unlinked temporary file, encrypted under a key that exists only in this process, as
+//! sorted runs that are merged on the way back.
 //!
-//! Memory: one chunk being filled (at most [`CHUNK_ROWS`] rows), [`MEMORY_BYTES_MAX`] of chunks of one input, and a page of
-//! [`PAGE_ROWS`] rows for each spilled run while it is merged.
+//! Memory: for each reader one chunk being filled (at most [`CHUNK_ROWS`] rows), [`MEMORY_BYTES_MAX`] of chunks, and a page
+//! of [`PAGE_ROWS`] rows for each spilled run while it is merged.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -15,6 +15,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
+use std::sync::atomic::{self, AtomicUsize};
 
 use chacha20poly1305::aead::{AeadInOut as _, KeyInit as _};
 use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
@@ -22,8 +23,8 @@ use zeroize::Zeroizing;
 
 /// Rows of a chunk.
 const CHUNK_ROWS: usize = if cfg!(test) { 100 } else { 1 << 17 };
-/// Chunk bytes that one input keeps in memory.
-const MEMORY_BYTES_MAX: usize = if cfg!(test) { 10_000 } else { 16 << 20 };
+/// Chunk bytes that the inputs of a run keep in memory, those that are read ahead among them.
+const MEMORY_BYTES_MAX: usize = if cfg!(test) { 10_000 } else { 40 << 20 };
 /// Rows of a spilled page: what one run needs in memory while it is merged.
 const PAGE_ROWS: usize = if cfg!(test) { 16 } else { 4_096 };
 
@@ -169,25 +170,56 @@ pub enum OrderError {
     Changed,
 }
 
+/// The memory that the inputs of a run share for their rows.
+#[derive(Clone)]
+pub(crate) struct RowMemory {
+    left: Arc<AtomicUsize>,
+}
+
+impl RowMemory {
+    /// [`MEMORY_BYTES_MAX`], all of it free.
+    pub(crate) fn of_a_run() -> Self {
+        Self { left: Arc::new(AtomicUsize::new(MEMORY_BYTES_MAX)) }
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let less = |left: usize| left.checked_sub(bytes);
+        self.left.fetch_update(atomic::Ordering::Relaxed, atomic::Ordering::Relaxed, less).is_ok()
+    }
+}
+
+/// Chunks in memory; what they took is given back with them.
+struct Kept {
+    chunks: Vec<Chunk>,
+    bytes: usize,
+    memory: RowMemory,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.memory.left.fetch_add(self.bytes, atomic::Ordering::Relaxed);
+    }
+}
+
 /// Takes chunks of one input in any order.
 pub(crate) struct Collector<'a> {
     scratch: &'a std::path::Path,
     filling: Chunk,
-    kept: Vec<Chunk>,
-    kept_bytes: usize,
+    kept: Kept,
     spill: Option<Spill>,
 }
 
 /// All rows of one input, to be read any number of times in canonical order.
 pub(crate) struct Collected {
-    kept: Vec<Chunk>,
+    kept: Kept,
     spill: Option<Spill>,
 }
 
 impl<'a> Collector<'a> {
     /// `empty` has the columns; `scratch` is a folder for a temporary file.
-    pub(crate) fn new(empty: Chunk, scratch: &'a std::path::Path) -> Self {
-        Self { scratch, filling: empty, kept: Vec::new(), kept_bytes: 0, spill: None }
+    pub(crate) fn new(empty: Chunk, memory: RowMemory, scratch: &'a std::path::Path) -> Self {
+        let kept = Kept { chunks: Vec::new(), bytes: 0, memory };
+        Self { scratch, filling: empty, kept, spill: None }
     }
 
     /// The chunk that rows are added to.
@@ -206,9 +238,9 @@ impl<'a> Collector<'a> {
         let mut full = std::mem::replace(&mut self.filling, empty);
         full.columns.iter_mut().for_each(|cells| each_kind!(cells, values => values.shrink_to_fit()));
         let bytes = full.bytes();
-        if self.kept_bytes + bytes <= MEMORY_BYTES_MAX {
-            self.kept_bytes += bytes;
-            self.kept.push(full);
+        if self.kept.memory.take(bytes) {
+            self.kept.bytes += bytes;
+            self.kept.chunks.push(full);
             return Ok(());
         }
         let spill = match &mut self.spill {
@@ -300,14 +332,16 @@ impl Spill {
 /// An input whose chunks are sorted, ready to be merged. Shared by every scan of the input.
 pub(crate) struct Sorted {
     chunks: Vec<Arc<Chunk>>,
+    /// Emptied: it stands for the memory of the chunks.
+    _kept: Kept,
     spill: Option<Spill>,
 }
 
 impl Collected {
     /// Sorts what is in memory; spilled runs are sorted already.
-    pub(crate) fn sort(self) -> Sorted {
-        let chunks = self.kept.into_iter().map(|chunk| Arc::new(chunk.sorted())).collect();
-        Sorted { chunks, spill: self.spill }
+    pub(crate) fn sort(mut self) -> Sorted {
+        let chunks = self.kept.chunks.drain(..).map(|chunk| Arc::new(chunk.sorted())).collect();
+        Sorted { chunks, _kept: self.kept, spill: self.spill }
     }
 }
 
@@ -508,7 +542,7 @@ mod tests {
                 Cells::Categories(Vec::new()),
             ],
         };
-        let mut collector = Collector::new(empty, folder.path());
+        let mut collector = Collector::new(empty, RowMemory::of_a_run(), folder.path());
         for (patient, date, code, category) in rows {
             let columns = &mut collector.filling().columns;
             let [Cells::Patients(a), Cells::Dates(b), Cells::Codes(c), Cells::Categories(d)] =

@@ -1,47 +1,53 @@
 //! A run: one module over one snapshot, period by period. The stages of `docs/DATA_FLOW.md`, in their order.
 //!
-//! Reading and running go side by side: a reader thread reads the declared inputs of each period in the order of the
-//! manifest, one ahead; this thread runs the module on them, checks and seals. Memory: two inputs (see `order.rs`) and the
-//! blocks being filled (see `seal.rs`).
+//! Reading and running go side by side: two threads read the declared inputs of each period in the order of the manifest, a few
+//! ahead (see `read_ahead.rs`); this thread runs the module on them, checks and seals. Memory: the rows that wait (see
+//! `order.rs`) and the blocks being filled (see `seal.rs`).
+
+mod current;
+mod periods;
+mod reader;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use jiff::civil::Date;
 use lockgate_signing::bundle::{BundleHeader, Counts, EvidenceCounts, ModuleRef, TokenInfo};
 use lockgate_signing::digest::Digest;
 use lockgate_signing::direction::{Direction, Override};
 use lockgate_signing::encryption::BundleContext;
-use lockgate_signing::envelope::sign;
 use lockgate_signing::ids::{BundleId, Name, Period};
 use lockgate_signing::keys::SigningKey;
-use lockgate_signing::manifest::{Input, Manifest, Span};
+use lockgate_signing::manifest::{Manifest, Span};
 use lockgate_signing::mapping::Mapping;
 use lockgate_signing::policy::{ObjectionPolicy, SensitiveCodes};
 use lockgate_signing::recipients::{Recipient, Recipients};
 use lockgate_signing::token_keys::TokenKeys;
+use lockgate_trust::{Trusted, TrustedModule};
 
 use crate::check::Checker;
 use crate::config::Config;
-use crate::crossing::{Crossing, CrossingError, day};
-use crate::dictionary::Dictionary;
+use crate::crossing::{CrossingError, day};
+use crate::dictionary::CodeBook;
 use crate::encryption::BlockCipher;
 use crate::evidence;
 use crate::failpoint::failpoint;
-use crate::guest::{
-    GuestEngine, GuestError, InputMessage, Inputs, NewCode, ReadInput, ReadyModule, RunState,
-};
+use crate::guest::{GuestEngine, GuestError, Inputs, ReadyModule, RunState};
 use crate::identity::{IdentityError, IdentityRules, Lookup, Patients, TokenRules, Tokens};
-use crate::ledger::{Event, Ledger, LedgerError};
+use crate::ledger::{Ledger, LedgerError};
 use crate::objections::EvidenceError;
-use crate::outbox::{Outbox, OutboxError, SealingFolder};
+use crate::order::RowMemory;
+use crate::outbox::{Outbox, OutboxError};
 use crate::plan::{self, PlanStep};
 use crate::progress::{Progress, ProgressBar};
-use crate::seal::{BlockStore, Kept, SealError, SealedBlocks, Sealer};
+use crate::read_ahead::ReadAhead;
+use crate::seal::{BlockStore, SealError, SealedBlocks, Sealer};
 use crate::source::{End, Select, Snapshot, SourceError};
-use lockgate_trust::{Trusted, TrustedModule};
+use current::{applied, check_clock, check_current, check_windows, overrides, recipients};
+use periods::{Periods, Queueing, Showing};
+use reader::InputReader;
+
+pub use periods::recover;
 
 /// A run failed; nothing of the period that failed is sent.
 #[derive(Debug, thiserror::Error)]
@@ -201,9 +207,7 @@ pub fn run(
     check_clock(ledger, now)?;
     let run = Run::prepare(site, signed, now, ledger)?;
     let steps = plan::due(&run.manifest, ledger, now.today, run.earliest(ledger)?);
-    let head = ledger.head();
-    let mut queueing =
-        Queueing { outbox, ledger, head, unfinished: None, held: Vec::new(), made: Vec::new() };
+    let mut queueing = Queueing::new(outbox, ledger);
     let result = run.over(&steps, &mut queueing);
     if let Err(error) = &result {
         queueing.discard_unfinished()?;
@@ -213,9 +217,8 @@ pub fn run(
         }
     }
     // A module that fails in one month does not take back the months before.
-    queueing.queue(site.key, now)?;
-    result?;
-    Ok(queueing.made)
+    let made = queueing.queue(site.key, now)?;
+    result.map(|()| made)
 }
 
 /// Runs a module as [`run`] does, on one period, and shows what it would send. Nothing is kept.
@@ -244,102 +247,6 @@ struct Run<'a> {
     patients: Arc<Patients>,
     evidence: EvidenceCounts,
     recipients: Vec<Recipient>,
-}
-
-/// What becomes of the periods of a run.
-trait Periods {
-    /// A period is about to be run: where its blocks go.
-    fn begin(&mut self, run: &Run<'_>, step: PlanStep) -> Result<BlockStore, RunError>;
-
-    /// A period was run.
-    fn finished(&mut self, run: &Run<'_>, step: PlanStep, period: FinishedPeriod) -> Result<(), RunError>;
-}
-
-/// Periods that are queued to be sent, once all of them were read: a row of the last may show that the objection evidence is
-/// not whole.
-struct Queueing<'a> {
-    outbox: &'a Outbox,
-    ledger: &'a mut Ledger,
-    /// The end of the chain, with what is held.
-    head: Option<(u64, BundleId)>,
-    /// The bundle that is being made.
-    unfinished: Option<SealingFolder>,
-    held: Vec<HeldBundle>,
-    made: Vec<MadeBundle>,
-}
-
-/// A bundle that is signed and not yet queued.
-struct HeldBundle {
-    header: BundleHeader,
-    signed: Vec<u8>,
-    content: String,
-    sealing: SealingFolder,
-}
-
-impl Queueing<'_> {
-    /// Gives up the bundle that was being made, where there is one.
-    fn discard_unfinished(&mut self) -> Result<(), OutboxError> {
-        self.unfinished.take().map_or(Ok(()), |sealing| Outbox::discard(&sealing))
-    }
-
-    /// Queues what is held, each bundle on stable storage and then in the ledger.
-    fn queue(&mut self, key: &SigningKey, now: Now) -> Result<(), RunError> {
-        for HeldBundle { header, signed, content, sealing } in self.held.drain(..) {
-            let queued = self.outbox.queue(&sealing, signed, &content, &key.public())?;
-            self.ledger.append(now.at, sealed_event(queued.id(), &header, content))?;
-            failpoint("run.in-ledger");
-        }
-        Ok(())
-    }
-}
-
-impl Periods for Queueing<'_> {
-    fn begin(&mut self, run: &Run<'_>, step: PlanStep) -> Result<BlockStore, RunError> {
-        let sealing = self.outbox.begin(step.period)?;
-        self.unfinished = Some(sealing.clone());
-        Ok(BlockStore::in_folder(run.cipher(step.period, self.head)?, sealing))
-    }
-
-    fn finished(&mut self, run: &Run<'_>, step: PlanStep, period: FinishedPeriod) -> Result<(), RunError> {
-        let header = run.header(step.period, &period, self.ledger);
-        let FinishedPeriod { store: BlockStore { cipher, kept }, .. } = period;
-        let Kept::Folder(sealing) = kept else { return Ok(()) };
-        self.unfinished = None;
-        let content = content_digest(run.site.tokens, &cipher);
-        let before = self.ledger.latest(&run.manifest.id, step.period);
-        if before.is_some_and(|before| before.content == content) {
-            Outbox::discard(&sealing)?;
-            self.made.push(MadeBundle { id: None, header });
-            return Ok(());
-        }
-        // sign
-        let signed = sign(&header, run.site.key);
-        let id = BundleId(Digest::of(&signed));
-        self.head = Some((header.sequence, id));
-        self.made.push(MadeBundle { id: Some(id), header: header.clone() });
-        self.held.push(HeldBundle { header, signed, content, sealing });
-        Ok(())
-    }
-}
-
-/// A period that is shown.
-struct Showing<'a> {
-    ledger: &'a Ledger,
-    shown: Option<PreviewedBundle>,
-}
-
-impl Periods for Showing<'_> {
-    fn begin(&mut self, run: &Run<'_>, step: PlanStep) -> Result<BlockStore, RunError> {
-        Ok(BlockStore::in_memory(run.cipher(step.period, self.ledger.head())?))
-    }
-
-    fn finished(&mut self, run: &Run<'_>, step: PlanStep, period: FinishedPeriod) -> Result<(), RunError> {
-        let header = run.header(step.period, &period, self.ledger);
-        if let Kept::Memory { blocks, .. } = period.store.kept {
-            self.shown = Some(PreviewedBundle { header, blocks });
-        }
-        Ok(())
-    }
 }
 
 /// What the module made of one period.
@@ -432,24 +339,31 @@ impl<'a> Run<'a> {
     fn over(mut self, steps: &[PlanStep], periods: &mut impl Periods) -> Result<(), RunError> {
         let Some(snapshot) = self.snapshot.take() else { return Ok(()) };
         let bar = self.site.progress.start(&self.manifest.id, steps.len());
-        let cancelled = AtomicBool::new(false);
-        // No buffer: the reader is at most one input ahead.
-        let (sender, receiver) = sync_channel(0);
+        let mut snapshots = vec![snapshot];
+        snapshots.extend(snapshots[0].twin());
+        let jobs = steps.len() * self.manifest.inputs.len();
+        let ahead = Arc::new(ReadAhead::new(jobs, snapshots.len()));
+        let sensitive = Some(self.signed.sensitive.value());
+        let sensitive = sensitive.filter(|_| !overrides(self.signed, Override::Sensitive));
+        let (mapping, policy) = (self.signed.mapping.value(), self.signed.policy.value());
+        let book = Arc::new(CodeBook::new(mapping, sensitive, policy, &self.manifest.codelists));
+        let reader = InputReader {
+            manifest: &self.manifest,
+            mapping,
+            patients: &self.patients,
+            book: &book,
+            memory: &RowMemory::of_a_run(),
+            scratch: &self.site.config.state_dir,
+            ahead: &ahead,
+            rows: &bar,
+        };
         std::thread::scope(|scope| {
-            let reader = InputReader {
-                manifest: &self.manifest,
-                mapping: self.signed.mapping.value(),
-                sensitive: Some(self.signed.sensitive.value())
-                    .filter(|_| !overrides(self.signed, Override::Sensitive)),
-                policy: self.signed.policy.value(),
-                patients: &self.patients,
-                scratch: &self.site.config.state_dir,
-                cancelled: &cancelled,
-                rows: &bar,
-            };
-            scope.spawn(move || reader.read_all(&snapshot, steps, &sender));
-            let result = self.run_all(steps, receiver, &bar, periods);
-            cancelled.store(true, Ordering::Relaxed);
+            for snapshot in snapshots {
+                scope.spawn(|| reader.read(snapshot, steps));
+            }
+            let inputs = Inputs::new(Arc::clone(&self.manifest), Arc::clone(&ahead), Arc::clone(&book));
+            let result = self.run_all(steps, inputs, &bar, periods);
+            ahead.stop();
             result
         })
     }
@@ -457,11 +371,10 @@ impl<'a> Run<'a> {
     fn run_all(
         &self,
         steps: &[PlanStep],
-        receiver: Receiver<InputMessage>,
+        mut inputs: Inputs,
         bar: &ProgressBar,
         periods: &mut impl Periods,
     ) -> Result<(), RunError> {
-        let mut inputs = Inputs::new(Arc::clone(&self.manifest), receiver);
         for &step in steps {
             let (first, last) = (day(step.period.first_day()), day(step.period.last_day()));
             let sealer = Sealer::new(&self.manifest, Arc::clone(&self.patients), periods.begin(self, step)?)?;
@@ -552,193 +465,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// A keyed digest of what a bundle says, its place in the chain and the time aside.
-fn content_digest(key: &Tokens, cipher: &BlockCipher) -> String {
-    Digest::from_bytes(key.private_digest(&cipher.content())).to_hex()
-}
-
-fn sealed_event(id: BundleId, header: &BundleHeader, content: String) -> Event {
-    Event::Sealed {
-        bundle: id.to_string(),
-        sequence: header.sequence,
-        module: header.module.id.clone(),
-        version: header.module.version.clone(),
-        period: header.period,
-        rows: header.rows(),
-        bytes: header.bytes(),
-        dissents: header.counts.evidence.dissents(),
-        directions: header.directions.clone(),
-        content,
-    }
-}
-
-/// Enters bundles that a crash kept out of the ledger: they were queued, so they will be sent.
-pub fn recover(outbox: &Outbox, ledger: &mut Ledger, key: &SigningKey, now: Now) -> Result<(), RunError> {
-    for queued in outbox.queued(&key.public())? {
-        let header = queued.header();
-        if ledger.head().is_none_or(|(sequence, _)| header.sequence > sequence) {
-            let content = queued.content()?;
-            ledger.append(now.at, sealed_event(queued.id(), header, content))?;
-        }
-    }
-    Ok(())
-}
-
-/// The clock was set at some time, and what it says against the ledger is said.
-///
-/// A clock that is set back makes expired modules and policies valid again (a freeze attack from within), so a refresh
-/// refuses one that is before what the registry has signed, and installs nothing new while one that went back is not
-/// settled. The ledger's days are this clock's own, and one that was once wrong in the future must not stop every run
-/// after it.
-fn check_clock(ledger: &Ledger, now: Now) -> Result<(), RunError> {
-    if now.today < CLOCK_EARLIEST {
-        return Err(RunError::ClockNotSet(now.today));
-    }
-    let latest = ledger.entries().iter().map(|entry| entry.at).max();
-    let latest = latest.map(|at| at.to_zoned(jiff::tz::TimeZone::UTC).date());
-    if let Some(latest) =
-        latest.filter(|latest| now.today.tomorrow().is_ok_and(|tomorrow| tomorrow < *latest))
-    {
-        tracing::warn!(
-            "this computer's clock says {}, and the ledger has an entry of {latest}: the clock is wrong, or was wrong then",
-            now.today
-        );
-    }
-    Ok(())
-}
-
-/// No agent ran before this day.
-const CLOCK_EARLIEST: Date = jiff::civil::date(2025, 1, 1);
-
 /// Fuel as the header tells it. The exact number would be a message of 40 bits, to whoever sees headers; this one has 6.
 fn coarse(fuel: u64) -> u64 {
     fuel.checked_next_power_of_two().unwrap_or(u64::MAX)
-}
-
-/// Whether a direction overrides something.
-fn overrides(signed: &Signed, what: Override) -> bool {
-    signed.directions.iter().any(|direction| direction.value().overrides.contains(&what))
-}
-
-/// The directions, as a header names them.
-fn applied(signed: &Signed) -> Vec<Digest> {
-    let mut digests: Vec<Digest> = signed.directions.iter().map(|direction| direction.digest()).collect();
-    digests.sort_unstable();
-    digests.dedup();
-    digests
-}
-
-/// Who can open what is sent today. Nobody: nothing is sent, rather than in the clear or to a key that was retired.
-fn recipients(signed: &Signed, today: Date) -> Result<Vec<Recipient>, RunError> {
-    let list = signed.recipients.value();
-    let recipients: Vec<_> = list.on(today).cloned().collect();
-    if recipients.is_empty() {
-        return Err(RunError::NoRecipient { list: list.id.clone(), today });
-    }
-    Ok(recipients)
-}
-
-/// What is signed is current, and meant for this kind of site.
-fn check_current(config: &Config, manifest: &Manifest, signed: &Signed, today: Date) -> Result<(), RunError> {
-    let (mapping, policy) = (signed.mapping.value(), signed.policy.value());
-    let valid = |what: String, until: Date| {
-        if today > until { Err(RunError::Expired { what, until }) } else { Ok(()) }
-    };
-    valid(format!("module `{}` {}", manifest.id, manifest.version), manifest.not_after)?;
-    valid(format!("objection policy `{}` {}", policy.id, policy.version), policy.not_after)?;
-    if manifest.sites != config.kind {
-        return Err(RunError::OtherSites(format!("module `{}`", manifest.id)));
-    }
-    for direction in &signed.directions {
-        let direction = direction.value();
-        if direction.module != manifest.id || !direction.stands_on(today) {
-            return Err(RunError::Direction { direction: direction.id.clone(), module: manifest.id.clone() });
-        }
-    }
-    if mapping.sites != config.kind {
-        return Err(RunError::OtherSites(format!("mapping `{}`", mapping.id)));
-    }
-    Ok(())
-}
-
-/// Both ends of every window column are dates.
-///
-/// A window is a comparison of texts in the database, which passes over a text of another form without a word; dates of
-/// another form lie at an end. With an index this reads two rows.
-fn check_windows(snapshot: &Snapshot, mapping: &Mapping, manifest: &Manifest) -> Result<(), RunError> {
-    let mut checked = Vec::new();
-    for input in manifest.inputs.values() {
-        let (Some(table), Some(column)) = (manifest.table_of(input), input.window_column()) else { continue };
-        if checked.contains(&(table.name, column)) {
-            continue;
-        }
-        checked.push((table.name, column));
-        for end in [End::First, End::Last] {
-            if let Some(select) = Select::end(mapping, table, column, end)? {
-                snapshot.end(&select, column)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Reads the inputs of every period, in the order of the manifest.
-struct InputReader<'a> {
-    manifest: &'a Manifest,
-    mapping: &'a Mapping,
-    /// `None`: a direction overrides it.
-    sensitive: Option<&'a SensitiveCodes>,
-    policy: &'a ObjectionPolicy,
-    patients: &'a Patients,
-    scratch: &'a std::path::Path,
-    cancelled: &'a AtomicBool,
-    rows: &'a ProgressBar,
-}
-
-impl InputReader<'_> {
-    fn read_all(&self, snapshot: &Snapshot, steps: &[PlanStep], sender: &SyncSender<InputMessage>) {
-        let mut dictionary =
-            Dictionary::new(self.mapping, self.sensitive, self.policy, &self.manifest.codelists);
-        let mut sent = 0;
-        for step in steps {
-            for (name, input) in &self.manifest.inputs {
-                let message = self.read_one(snapshot, &mut dictionary, &mut sent, name, input, step.period);
-                let stop = message.is_err();
-                // A receiver that is gone has failed and said so.
-                if sender.send(message).is_err() || stop {
-                    return;
-                }
-            }
-        }
-    }
-
-    fn read_one(
-        &self,
-        snapshot: &Snapshot,
-        dictionary: &mut Dictionary,
-        sent: &mut usize,
-        name: &Name,
-        input: &Input,
-        period: Period,
-    ) -> InputMessage {
-        let crossing = Crossing {
-            mapping: self.mapping,
-            manifest: self.manifest,
-            patients: self.patients,
-            scratch: self.scratch,
-        };
-        let progress = |rows| {
-            self.rows.rows_read(rows);
-            !self.cancelled.load(Ordering::Relaxed)
-        };
-        let crossed = crossing.read(snapshot, dictionary, input, plan::window(input, period), progress)?;
-        let new_codes = dictionary.codes_from(*sent).map(|code| NewCode {
-            system: code.system,
-            text: code.text.clone(),
-            codelists: code.codelists,
-        });
-        let new_codes: Vec<NewCode> = new_codes.collect();
-        *sent += new_codes.len();
-        Ok(ReadInput { name: name.clone(), crossed, new_codes, systems: dictionary.systems().to_vec() })
-    }
 }

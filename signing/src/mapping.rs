@@ -119,6 +119,14 @@ impl Mapping {
         CodeShape::of_known_system(system.as_str()).or_else(|| self.code_systems.get(system).copied())
     }
 
+    /// The code systems of all columns, in their order.
+    pub fn systems(&self) -> Vec<&CodeSystem> {
+        let columns = self.table.values().flat_map(|table| table.column.values());
+        let systems = columns.flat_map(|column| column.system.iter().chain(column.systems.values()));
+        let systems: BTreeSet<&CodeSystem> = systems.collect();
+        systems.into_iter().collect()
+    }
+
     fn check_column(
         &self,
         place: &str,
@@ -175,6 +183,9 @@ impl Mapping {
     }
 }
 
+/// The agent numbers the systems of a run in a byte.
+const SYSTEMS_MAX: usize = 255;
+
 /// An expression is one expression: nothing that would end the statement or hide its rest.
 fn check_sql(place: &str, sql: &str) -> Result<(), TextFormatError> {
     let wrong = |why: &str| Err(TextFormatError::at(Mapping::WHAT, place, why));
@@ -205,6 +216,10 @@ impl TextFormat for Mapping {
                     "is known everywhere; do not declare it",
                 ));
             }
+        }
+        if self.systems().len() > SYSTEMS_MAX {
+            let why = "names more than 255 code systems";
+            return Err(TextFormatError::at(Self::WHAT, "table", why));
         }
         let known: BTreeSet<&str> = canonical::TABLES.iter().map(|table| table.name).collect();
         if let Some(name) = self.table.keys().find(|name| !known.contains(name.as_str())) {

@@ -1,50 +1,28 @@
 //! The inputs of a run as its module sees them: declared names, canonical order, and a dictionary of the codes.
 //!
-//! Rows are read ahead by another thread, in the order of the manifest; an input that the module opens early waits for its
+//! Rows are read ahead by other threads, in the order of the manifest; an input that the module opens early waits for its
 //! turn. The dictionary grows when an input is opened, by that input's codes in the order of system and text, so a position
 //! depends on what the module does and on what is in the rows, and on nothing else.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
 
 use lockgate_signing::ids::Name;
 use lockgate_signing::manifest::Manifest;
 
 use super::GuestError;
 use crate::crossing::{CrossedInput, CrossingError, RowCounts};
+use crate::dictionary::{Code, CodeBook};
 use crate::order::{Merge, Sorted};
-
-/// A code that the reader saw for the first time; numbers are given in order, from [`crate::dictionary::MALFORMED`] on.
-pub(crate) struct NewCode {
-    pub(crate) system: u8,
-    pub(crate) text: Box<str>,
-    pub(crate) codelists: u64,
-}
-
-/// One input of one period, read.
-pub(crate) struct ReadInput {
-    pub(crate) name: Name,
-    pub(crate) crossed: CrossedInput,
-    pub(crate) new_codes: Vec<NewCode>,
-    pub(crate) systems: Vec<String>,
-}
-
-/// What the reader sends.
-pub(crate) type InputMessage = Result<ReadInput, CrossingError>;
-
-/// Every code that the reader has numbered.
-#[derive(Default)]
-struct Codes {
-    systems: Vec<String>,
-    codes: Vec<NewCode>,
-}
+use crate::read_ahead::ReadAhead;
 
 /// All inputs of the run of one period.
 pub(crate) struct Inputs {
     manifest: Arc<Manifest>,
-    reader: Receiver<InputMessage>,
-    source: Codes,
+    ahead: Arc<ReadAhead>,
+    book: Arc<CodeBook>,
+    /// The book's codes by source number, as far as they are needed.
+    source: Vec<Code>,
     unopened: BTreeMap<Name, CrossedInput>,
     opened: BTreeMap<Name, Arc<Sorted>>,
     received: usize,
@@ -59,11 +37,12 @@ const NO_POSITION: u32 = u32::MAX;
 
 impl Inputs {
     /// The inputs of the first period.
-    pub(crate) fn new(manifest: Arc<Manifest>, reader: Receiver<InputMessage>) -> Self {
+    pub(crate) fn new(manifest: Arc<Manifest>, ahead: Arc<ReadAhead>, book: Arc<CodeBook>) -> Self {
         Self {
             manifest,
-            reader,
-            source: Codes::default(),
+            ahead,
+            book,
+            source: Vec::new(),
             unopened: BTreeMap::new(),
             opened: BTreeMap::new(),
             received: 0,
@@ -75,7 +54,7 @@ impl Inputs {
 
     /// The inputs of the next period: nothing of this one is left but the codes' numbers, which no module sees.
     pub(crate) fn next_period(self) -> Self {
-        Self { source: self.source, ..Self::new(self.manifest, self.reader) }
+        Self { source: self.source, ..Self::new(self.manifest, self.ahead, self.book) }
     }
 
     /// Receives what the module did not open, so that the counts are those of the manifest and not of the module.
@@ -88,16 +67,14 @@ impl Inputs {
     }
 
     fn receive(&mut self) -> Result<(), GuestError> {
-        // The reader sends every input or an error; it only hangs up without one if its thread was stopped.
-        let Ok(message) = self.reader.recv() else {
-            return Err(GuestError::Engine("the reading of the database was stopped".to_owned()));
-        };
-        let read = message?;
+        let stopped = || GuestError::Engine("the reading of the database was stopped".to_owned());
+        let name = self.manifest.inputs.keys().nth(self.received).cloned().ok_or_else(stopped)?;
+        // The readers read every input or end with an error; without either, a thread of theirs was stopped.
+        let crossed = self.ahead.take().ok_or_else(stopped)??;
         self.received += 1;
-        self.counts.push(read.crossed.counts);
-        self.source.systems = read.systems;
-        self.source.codes.extend(read.new_codes);
-        self.unopened.insert(read.name, read.crossed);
+        self.counts.push(crossed.counts);
+        self.source.extend(self.book.codes_from(self.source.len()));
+        self.unopened.insert(name, crossed);
         Ok(())
     }
 
@@ -121,13 +98,13 @@ impl Inputs {
     }
 
     fn admit_codes(&mut self, used: &[u32]) {
-        self.positions.resize(self.source.codes.len(), NO_POSITION);
+        self.positions.resize(self.source.len(), NO_POSITION);
         let known = &self.positions;
         let mut new: Vec<u32> =
             used.iter().copied().filter(|&code| known[code as usize] == NO_POSITION).collect();
         let key = |code: u32| {
-            let code = &self.source.codes[code as usize];
-            (&self.source.systems[usize::from(code.system)], &code.text)
+            let code = &self.source[code as usize];
+            (&self.book.systems()[usize::from(code.system)], &code.text)
         };
         new.sort_unstable_by(|&a, &b| key(a).cmp(&key(b)));
         for code in new {
@@ -148,12 +125,12 @@ impl Inputs {
 
     /// The systems' names, in the order in which [`Inputs::code`] numbers them.
     pub(crate) fn systems(&self) -> &[String] {
-        &self.source.systems
+        self.book.systems()
     }
 
     /// System (position in [`Inputs::systems`]) and text of a code of the dictionary.
     pub(crate) fn code(&self, position: u32) -> Option<(u8, &str)> {
-        let code = &self.source.codes[*self.dictionary.get(position as usize)? as usize];
+        let code = &self.source[*self.dictionary.get(position as usize)? as usize];
         Some((code.system, &code.text))
     }
 
@@ -162,7 +139,7 @@ impl Inputs {
         let list = self.manifest.codelists.keys().position(|known| known.as_str() == name)?;
         let mut bits = vec![0; self.dictionary.len().div_ceil(8)];
         for (position, &code) in self.dictionary.iter().enumerate() {
-            if self.source.codes[code as usize].codelists >> list & 1 == 1 {
+            if self.source[code as usize].facts.codelists >> list & 1 == 1 {
                 bits[position / 8] |= 1 << (position % 8);
             }
         }

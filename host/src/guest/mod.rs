@@ -18,7 +18,7 @@ use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Engine, Store, Trap};
 
 pub(crate) use host::{BATCH_ROWS, Emitted, EmittedColumn, RunState};
-pub(crate) use inputs::{InputMessage, Inputs, NewCode, ReadInput};
+pub(crate) use inputs::Inputs;
 pub use limits::HostLimits;
 use limits::{LimitReached, MemoryLimiter};
 use lockgate_trust::TrustedModule;

@@ -6,6 +6,7 @@
 mod cell;
 mod statement;
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use lockgate_signing::mapping::Mapping;
@@ -119,6 +120,19 @@ pub enum SourceError {
 /// One moment of the database: everything that is read of it later is as it was when it was opened.
 pub(crate) struct Snapshot {
     connection: Connection,
+    path: PathBuf,
+    /// `None`: another file came into its place meanwhile.
+    file: Option<FileIdentity>,
+}
+
+/// Device and inode. A path can come to name another file, when a new copy of the database is put in the place of the old.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct FileIdentity(u64, u64);
+
+impl FileIdentity {
+    fn of(path: &Path) -> Option<Self> {
+        std::fs::metadata(path).map(|file| Self(file.dev(), file.ino())).ok()
+    }
 }
 
 /// SQLite's page cache, KiB. Scans do not profit from more.
@@ -128,20 +142,28 @@ impl Snapshot {
     /// Opens the database read-only and fixes the moment.
     pub(crate) fn open(path: &Path) -> Result<Self, SourceError> {
         let wrong = |source| SourceError::Open { path: path.to_owned(), source };
-        // Never `immutable`: the clinical system goes on writing, and a WAL database needs its locks.
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags).map_err(wrong)?;
-        let prepare = || {
-            connection.pragma_update(None, "query_only", true)?;
-            // Sorting in temporary files would leave plaintext on the disk.
-            connection.pragma_update(None, "temp_store", "MEMORY")?;
-            connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-            // A deferred transaction takes its snapshot at the first read.
-            connection.execute_batch("BEGIN DEFERRED")?;
-            connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
-        };
-        prepare().map_err(wrong)?;
-        Ok(Self { connection })
+        let before = FileIdentity::of(path);
+        let connection = connect(path).map_err(wrong)?;
+        begin(&connection).map_err(wrong)?;
+        let file = before.filter(|_| FileIdentity::of(path) == before);
+        Ok(Self { connection, path: path.to_owned(), file })
+    }
+
+    /// Another connection to the same moment, for a second reader. `None`: the database promises none.
+    ///
+    /// While this connection holds its read lock, nothing can be written to a database with a rollback journal, so that a
+    /// second connection sees the same. With a WAL writers go on, and it could see a later moment.
+    pub(crate) fn twin(&self) -> Option<Self> {
+        let mode = self.connection.query_row("PRAGMA journal_mode", [], |row| row.get::<_, String>(0));
+        if mode.is_ok_and(|mode| mode == "wal") {
+            return None;
+        }
+        let connection = connect(&self.path).ok()?;
+        // A writer that waits for this connection's lock lets nobody else in: do without rather than wait for it.
+        connection.busy_timeout(std::time::Duration::ZERO).ok()?;
+        begin(&connection).ok()?;
+        let file = FileIdentity::of(&self.path).filter(|file| Some(*file) == self.file)?;
+        Some(Self { connection, path: self.path.clone(), file: Some(file) })
     }
 
     /// Runs a statement and hands each row, with its number from 1, to `each`.
@@ -189,6 +211,23 @@ impl Snapshot {
     }
 }
 
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    // Never `immutable`: the clinical system goes on writing, and a WAL database needs its locks.
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(path, flags)
+}
+
+/// Begins the one read transaction of a connection.
+fn begin(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "query_only", true)?;
+    // Sorting in temporary files would leave plaintext on the disk.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    // A deferred transaction takes its snapshot at the first read.
+    connection.execute_batch("BEGIN DEFERRED")?;
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+}
+
 fn fetch_error(table: &'static str, error: &rusqlite::Error) -> SourceError {
     // Fetching a row fails in SQLite or not at all; 1 is its general error.
     let why = error.sqlite_error().copied().unwrap_or_else(|| rusqlite::ffi::Error::new(1));
@@ -214,5 +253,44 @@ impl<'a> Place<'a> {
             row: self.row,
             why,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn database(folder: &Path, mode: &str) -> (PathBuf, Connection) {
+        let path = folder.join(mode);
+        let writer = Connection::open(&path).unwrap();
+        writer.pragma_update(None, "journal_mode", mode).unwrap();
+        writer.execute_batch("CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (1)").unwrap();
+        (path, writer)
+    }
+
+    fn rows(snapshot: &Snapshot) -> i64 {
+        snapshot.connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn a_twin_sees_the_same_moment_or_there_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, writer) = database(folder.path(), "delete");
+        writer.busy_timeout(std::time::Duration::ZERO).unwrap();
+        let snapshot = Snapshot::open(&path).unwrap();
+        let twin = snapshot.twin().unwrap();
+        assert!(writer.execute_batch("INSERT INTO t VALUES (2)").is_err(), "a reader holds its lock");
+        assert_eq!((rows(&snapshot), rows(&twin)), (1, 1));
+
+        // Another copy of the database in its place.
+        let (other, _) = database(folder.path(), "truncate");
+        std::fs::rename(other, &path).unwrap();
+        assert!(snapshot.twin().is_none());
+
+        let (path, writer) = database(folder.path(), "wal");
+        let snapshot = Snapshot::open(&path).unwrap();
+        writer.execute_batch("INSERT INTO t VALUES (2)").unwrap();
+        assert!(snapshot.twin().is_none());
+        assert_eq!(rows(&snapshot), 1);
     }
 }
