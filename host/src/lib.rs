@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 mod crossing;
 mod decimal;
+mod dial;
 mod dictionary;
 mod disclosure;
 pub mod encryption;

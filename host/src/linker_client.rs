@@ -1,6 +1,5 @@
 //! The agent's side of the transport: it only dials out, and every step may be repeated.
 
-use std::io::Read as _;
 use std::time::Duration;
 
 use lockgate_signing::digest::Digest;
@@ -10,6 +9,8 @@ use lockgate_signing::receipt::Receipt;
 use reqwest::StatusCode;
 use reqwest::blocking::{Client, Response};
 use serde::Deserialize;
+
+use crate::dial::{self, ANSWER_TIMEOUT, DialError, unreachable};
 
 /// The linker cannot be reached, or does not take what it is sent.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +32,16 @@ pub enum LinkerError {
     /// A receipt that is not one.
     #[error("the linker's receipt is not valid: {0}; bundles stay in the outbox")]
     Receipt(#[from] EnvelopeError),
+}
+
+impl From<DialError> for LinkerError {
+    fn from(error: DialError) -> Self {
+        match error {
+            DialError::NotPrivate(url) => Self::Url(url),
+            DialError::Unreachable(why) => Self::Unreachable(why),
+            DialError::Refused { code, title } => Self::Refused { code, title },
+        }
+    }
 }
 
 impl LinkerError {
@@ -58,9 +69,6 @@ pub struct LinkerClient {
 
 /// The largest answer that is read, bytes.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// For an answer, at most.
-const ANSWER_TIMEOUT_MAX: Duration = Duration::from_secs(120);
 /// For an answer, at least: what is tried at all is tried for so long.
 const ANSWER_TIMEOUT_MIN: Duration = Duration::from_secs(5);
 /// The slowest line that a block still gets over, bytes a second: 128 kbit/s. Time for an upload is on top of the time for
@@ -69,16 +77,8 @@ const UPLOAD_BYTES_PER_S: u64 = 16_000;
 
 /// How long a request with a body of this size may take.
 fn request_timeout(left: Duration, body_bytes: usize) -> Duration {
-    left.clamp(ANSWER_TIMEOUT_MIN, ANSWER_TIMEOUT_MAX)
+    left.clamp(ANSWER_TIMEOUT_MIN, ANSWER_TIMEOUT)
         + Duration::from_secs(body_bytes as u64 / UPLOAD_BYTES_PER_S)
-}
-
-#[derive(Deserialize)]
-struct Problem {
-    #[serde(default)]
-    code: String,
-    #[serde(default)]
-    title: String,
 }
 
 #[derive(Deserialize)]
@@ -97,25 +97,7 @@ pub struct Enrolled {
 impl LinkerClient {
     /// A client for an address.
     pub fn new(url: &str) -> Result<Self, LinkerError> {
-        let wrong = || LinkerError::Url(url.chars().take(100).collect());
-        let parsed = reqwest::Url::parse(url).map_err(|_| wrong())?;
-        let loopback = match parsed.host_str() {
-            Some("localhost" | "127.0.0.1" | "[::1]") => true,
-            Some(_) => false,
-            None => return Err(wrong()),
-        };
-        let plain = parsed.scheme() == "http";
-        if !(parsed.scheme() == "https" || plain && loopback) || !parsed.username().is_empty() {
-            return Err(wrong());
-        }
-        let http = Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(ANSWER_TIMEOUT_MAX)
-            // A redirect could lead from https to anywhere.
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("lockgate-agent/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| LinkerError::Unreachable(error.to_string()))?;
+        let http = dial::client(url)?;
         Ok(Self { http, url: url.trim_end_matches('/').to_owned() })
     }
 
@@ -188,20 +170,8 @@ fn is_foreign(response: &Response) -> bool {
     named.is_some_and(|named| named.split(';').next().unwrap_or_default().trim() != Receipt::CONTENT_TYPE)
 }
 
-fn unreachable(error: reqwest::Error) -> LinkerError {
-    // The innermost cause says what happened; the address is in the configuration.
-    let mut cause: &dyn std::error::Error = &error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    LinkerError::Unreachable(cause.to_string())
-}
-
-fn body(response: Response) -> Result<Vec<u8>, LinkerError> {
-    let mut bytes = Vec::new();
-    let read = response.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes);
-    read.map_err(|error| LinkerError::Unreachable(error.to_string()))?;
-    Ok(bytes)
+fn body(response: Response) -> Result<Vec<u8>, DialError> {
+    dial::body(response, ANSWER_BYTES_MAX)
 }
 
 fn json<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, LinkerError> {
@@ -209,21 +179,7 @@ fn json<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, LinkerError> {
         .map_err(|_| LinkerError::Unreachable("its answer is not one of a linker".to_owned()))
 }
 
-/// Text of a problem that is repeated at most.
-const PROBLEM_TEXT_MAX: usize = 200;
-
+/// "Too many requests" passes.
 fn refusal(response: Response) -> LinkerError {
-    let status = response.status();
-    let problem = body(response).ok().and_then(|bytes| serde_json::from_slice::<Problem>(&bytes).ok());
-    // 4xx is for ever, but for "too many requests"; everything else, a full disk (507) too, may pass.
-    match problem {
-        Some(problem) if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => {
-            let shown = |text: &str| -> String {
-                text.chars().filter(|letter| !letter.is_control()).take(PROBLEM_TEXT_MAX).collect()
-            };
-            LinkerError::Refused { code: shown(&problem.code), title: shown(&problem.title) }
-        }
-        Some(problem) => LinkerError::Unreachable(format!("it answers {status} ({})", problem.code)),
-        None => LinkerError::Unreachable(format!("it answers {status}")),
-    }
+    dial::refusal(response, Some(StatusCode::TOO_MANY_REQUESTS)).into()
 }

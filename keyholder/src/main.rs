@@ -2,7 +2,6 @@
 
 mod arguments;
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -13,13 +12,14 @@ use lockgate_keyholder::database::Database;
 use lockgate_keyholder::evaluate::Keyholder;
 use lockgate_keyholder::keys::{KeyRing, Passphrase};
 use lockgate_keyholder::{report, service};
+use lockgate_service::command::{now_s, say, say_json, start_log};
 use lockgate_signing::keys::PublicKey;
 
 use crate::arguments::{Arguments, Command, ConfigCommand, KeyCommand, Serve, SiteCommand, exit};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    start_log(&arguments);
+    start_log(&arguments.log);
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -27,13 +27,6 @@ fn main() -> ExitCode {
             ExitCode::from(exit::FAILED)
         }
     }
-}
-
-fn start_log(arguments: &Arguments) {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_new(&arguments.log).unwrap_or_else(|_| EnvFilter::new("info"));
-    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal).init();
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -154,41 +147,6 @@ fn serve(data: &DataFolder, passphrase: &Passphrase, options: &Serve) -> anyhow:
     let limits = config.limits.clone();
     let address = options.listen.unwrap_or(config.listen);
     let keyholder = Keyholder::new(database, keys, config, now_s);
-    runtime()?.block_on(async {
-        let listener = lockgate_service::listen(address, options.port_file.as_deref()).await?;
-        let address = listener.local_addr()?;
-        say(&format!("listening on http://{address}\n"))?;
-        tracing::info!(%address, "listening");
-        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        let stop = async move {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-            tracing::info!("stopping");
-        };
-        lockgate_service::serve(listener, service::router(keyholder, &limits), limits.door(), stop).await;
-        Ok(())
-    })
-}
-
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")
-}
-
-fn now_s() -> i64 {
-    jiff::Timestamp::now().as_second()
-}
-
-fn say(text: &str) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // `lockgate-keyholder audit | head` is no error.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("cannot write to the output"),
-    }
-}
-
-fn say_json(value: &serde_json::Value) -> anyhow::Result<()> {
-    say(&format!("{value:#}\n"))
+    let router = service::router(keyholder, &limits);
+    lockgate_service::run(address, options.port_file.as_deref(), router, limits.door())
 }

@@ -2,7 +2,6 @@
 
 mod arguments;
 
-use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use lockgate_linker::intake::Intake;
 use lockgate_linker::offline::{self, OfflineError};
 use lockgate_linker::store::{FolderLock, Store};
 use lockgate_linker::{limits, report, service};
+use lockgate_service::command::{now_s, runtime, say, say_json, start_log};
 use lockgate_signing::bundle::BundleHeader;
 use lockgate_signing::enrolment::EnrolmentToken;
 use lockgate_signing::envelope::Verified;
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
     let _scenario = fail::FailScenario::setup();
     let arguments = Arguments::parse();
-    start_log(&arguments);
+    start_log(&arguments.log);
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -46,13 +46,6 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         Some(OfflineError::Unreadable { .. }) => exit::UNREADABLE,
         _ => exit::FAILED,
     }
-}
-
-fn start_log(arguments: &Arguments) {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_new(&arguments.log).unwrap_or_else(|_| EnvFilter::new("info"));
-    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal).init();
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -151,22 +144,8 @@ fn serve(data: &DataFolder, options: &Serve) -> anyhow::Result<()> {
     let limits = Arc::new(config.limits);
     let (intake, _lock) = open(data, &limits)?;
     let address = options.listen.unwrap_or(config.listen);
-    runtime()?.block_on(async {
-        let listener = lockgate_service::listen(address, options.port_file.as_deref()).await?;
-        let address = listener.local_addr()?;
-        say(&format!("listening on http://{address}\n"))?;
-        tracing::info!(%address, "listening");
-        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        let stop = async move {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-            tracing::info!("stopping");
-        };
-        lockgate_service::serve(listener, service::router(intake, &limits), limits.door(), stop).await;
-        Ok(())
-    })
+    let router = service::router(intake, &limits);
+    lockgate_service::run(address, options.port_file.as_deref(), router, limits.door())
 }
 
 fn add_site(data: &DataFolder, site: &SiteId, token_file: &Path) -> anyhow::Result<()> {
@@ -266,25 +245,4 @@ fn export(data: &DataFolder, id: &str, file: &Path) -> anyhow::Result<()> {
     let (intake, _lock) = open(data, &limits::Limits::default())?;
     let bytes = runtime()?.block_on(offline::export(&intake, row.id, file))?;
     say(&format!("bundle {} is in {}, {bytes} bytes\n", row.id, file.display()))
-}
-
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")
-}
-
-fn now_s() -> i64 {
-    jiff::Timestamp::now().as_second()
-}
-
-fn say(text: &str) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // `lockgate-linker bundles | head` is no error.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("cannot write to the output"),
-    }
-}
-
-fn say_json(value: &serde_json::Value) -> anyhow::Result<()> {
-    say(&format!("{value:#}\n"))
 }

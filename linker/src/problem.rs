@@ -1,86 +1,23 @@
-//! What went wrong, as an RFC 9457 problem document. A document holds a code and fixed text: no identifier, no input.
+//! What went wrong, and what of it is this side's fault. The documents are `lockgate-service`'s.
 
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use lockgate_service::Refusal;
 
 use crate::database::DatabaseError;
 use crate::reason::Reason;
 use crate::store::StoreError;
 
-/// The media type of a problem document.
-pub const CONTENT_TYPE: &str = "application/problem+json";
-
 /// Why a request has no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum Problem {
-    /// What was sent is refused; sending it again will not help.
-    #[error(transparent)]
-    Rejected(#[from] Reason),
-    /// No space.
-    #[error("the linker's disk is full; nothing was lost, send it again later")]
-    DiskFull,
-    /// Too much to do.
-    #[error("the linker is busy; send it again later")]
-    Busy,
-    /// The sender is too slow.
-    #[error("the request took too long; send it again")]
-    Timeout,
-    /// The sender went away.
-    #[error("the request ended before its end; send it again")]
-    Interrupted,
-    /// No such address.
-    #[error("there is nothing at this address")]
-    NotFound,
-    /// Another method is meant.
-    #[error("this address takes another method")]
-    MethodNotAllowed,
-    /// A fault on this side; the cause is for the log.
-    #[error("the linker has a fault of its own; send it again later")]
-    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
+pub type Problem = lockgate_service::Problem<Reason>;
 
-impl Problem {
-    /// Something that should not happen.
-    pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::Internal(cause.into())
+impl Refusal for Reason {
+    const SERVICE: &'static str = "linker";
+
+    fn code(&self) -> &'static str {
+        Self::code(*self)
     }
 
-    /// The code: stable, for programs.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Rejected(reason) => reason.code(),
-            Self::DiskFull => "disk-full",
-            Self::Busy => "busy",
-            Self::Timeout => "timeout",
-            Self::Interrupted => "interrupted",
-            Self::NotFound => "not-found",
-            Self::MethodNotAllowed => "method-not-allowed",
-            Self::Internal(_) => "internal",
-        }
-    }
-
-    /// The HTTP status.
-    pub fn status(&self) -> u16 {
-        match self {
-            Self::Rejected(reason) => reason.status(),
-            Self::DiskFull => 507,
-            Self::Busy => 503,
-            Self::Timeout => 408,
-            Self::Interrupted => 400,
-            Self::NotFound => 404,
-            Self::MethodNotAllowed => 405,
-            Self::Internal(_) => 500,
-        }
-    }
-
-    /// The document.
-    pub fn document(&self) -> serde_json::Value {
-        serde_json::json!({
-            "type": format!("urn:lockgate:problem:{}", self.code()),
-            "title": self.to_string(),
-            "status": self.status(),
-            "code": self.code(),
-        })
+    fn status(&self) -> u16 {
+        Self::status(*self)
     }
 }
 
@@ -96,23 +33,5 @@ impl From<StoreError> for Problem {
             StoreError::DiskFull => Self::DiskFull,
             error => Self::internal(error),
         }
-    }
-}
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        match &self {
-            Self::Internal(cause) => tracing::error!(%cause, "internal fault"),
-            Self::DiskFull => tracing::error!("the disk is full"),
-            problem => tracing::warn!(code = problem.code(), "refused"),
-        }
-        let status = StatusCode::from_u16(self.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, self.document().to_string()).into_response();
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
-        if matches!(self, Self::Busy | Self::DiskFull) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
-        }
-        response
     }
 }

@@ -12,6 +12,7 @@ pub mod leak;
 pub mod linker;
 pub mod opened;
 pub mod registry;
+pub mod server;
 pub mod site;
 pub mod small_disk;
 pub mod stage;

@@ -1,6 +1,5 @@
 //! The agent's side of the keyholder's interface: one signed question, one answer, proved.
 
-use std::io::Read as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,8 +8,9 @@ use lockgate_signing::envelope::{Message as _, sign};
 use lockgate_signing::evaluation::{EvaluationAnswer, EvaluationRequest};
 use lockgate_signing::ids::{Name, SiteId};
 use lockgate_signing::keys::SigningKey;
-use reqwest::blocking::{Client, Response};
-use serde::Deserialize;
+use reqwest::blocking::Client;
+
+use crate::dial::{self, DialError, unreachable};
 
 /// The keyholder cannot be asked, or is not to be believed.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +39,16 @@ pub enum KeyholderError {
     Randomness,
 }
 
+impl From<DialError> for KeyholderError {
+    fn from(error: DialError) -> Self {
+        match error {
+            DialError::NotPrivate(url) => Self::Url(url),
+            DialError::Unreachable(why) => Self::Unreachable(why),
+            DialError::Refused { code, title } => Self::Refused { code, title },
+        }
+    }
+}
+
 impl KeyholderError {
     /// Whether the same question may be answered in a moment.
     pub(super) fn is_passing(&self) -> bool {
@@ -46,8 +56,6 @@ impl KeyholderError {
     }
 }
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
 /// Attempts of one question, and the pause before each further one.
 const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(500);
@@ -69,31 +77,9 @@ pub(super) struct Wanted<'a> {
     pub(super) public: &'a PublicKey,
 }
 
-#[derive(Deserialize)]
-struct Problem {
-    #[serde(default)]
-    code: String,
-    #[serde(default)]
-    title: String,
-}
-
 impl<'a> Keyholder<'a> {
     pub(super) fn new(url: &'a str, site: &'a SiteId, key: &'a SigningKey) -> Result<Self, KeyholderError> {
-        let wrong = || KeyholderError::Url(url.chars().take(100).collect());
-        let parsed = reqwest::Url::parse(url).map_err(|_| wrong())?;
-        let loopback = matches!(parsed.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
-        let private = parsed.scheme() == "https" || parsed.scheme() == "http" && loopback;
-        if !private || parsed.host_str().is_none() || !parsed.username().is_empty() {
-            return Err(wrong());
-        }
-        let http = Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(REQUEST_TIMEOUT)
-            // A redirect could lead from https to anywhere.
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("lockgate-agent/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| KeyholderError::Unreachable(error.to_string()))?;
+        let http = dial::client(url)?;
         Ok(Self { http, url: url.trim_end_matches('/'), site, key })
     }
 
@@ -139,44 +125,11 @@ impl<'a> Keyholder<'a> {
             .send()
             .map_err(unreachable)?;
         if !response.status().is_success() {
-            return Err(refusal(response));
+            // A quota that is used up does not pass today.
+            return Err(dial::refusal(response, None).into());
         }
-        let bytes = body(response)?;
+        let bytes = dial::body(response, EvaluationAnswer::BYTES_MAX as u64)?;
         EvaluationAnswer::decode(&bytes)
             .map_err(|_| KeyholderError::Unreachable("its answer is not one of a keyholder".to_owned()))
-    }
-}
-
-fn unreachable(error: reqwest::Error) -> KeyholderError {
-    // The innermost cause says what happened; the address is in the configuration.
-    let mut cause: &dyn std::error::Error = &error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    KeyholderError::Unreachable(cause.to_string())
-}
-
-fn body(response: Response) -> Result<Vec<u8>, KeyholderError> {
-    let mut bytes = Vec::new();
-    let read = response.take(EvaluationAnswer::BYTES_MAX as u64 + 1).read_to_end(&mut bytes);
-    read.map_err(|error| KeyholderError::Unreachable(error.to_string()))?;
-    Ok(bytes)
-}
-
-/// Text of a problem that is repeated at most.
-const PROBLEM_TEXT_MAX: usize = 200;
-
-fn refusal(response: Response) -> KeyholderError {
-    let status = response.status();
-    let problem = body(response).ok().and_then(|bytes| serde_json::from_slice::<Problem>(&bytes).ok());
-    match problem {
-        // A busy service or a full disk may pass; a refusal, a quota that is used up included, does not pass today.
-        Some(problem) if status.is_client_error() => {
-            let shown = |text: &str| -> String {
-                text.chars().filter(|letter| !letter.is_control()).take(PROBLEM_TEXT_MAX).collect()
-            };
-            KeyholderError::Refused { code: shown(&problem.code), title: shown(&problem.title) }
-        }
-        _ => KeyholderError::Unreachable(format!("it answers {status}")),
     }
 }

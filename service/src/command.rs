@@ -1,0 +1,38 @@
+//! A service's commands: what they print, what they log, and the time.
+
+use std::io::Write as _;
+
+use anyhow::Context as _;
+
+/// Starts the log on standard error; a filter that is none counts as `info`.
+pub fn start_log(filter: &str) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal).init();
+}
+
+/// What asynchronous work runs on.
+pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")
+}
+
+/// The time on the wall, seconds since 1970-01-01 UTC.
+pub fn now_s() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
+
+/// Prints text as it is.
+pub fn say(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Output into `head` is no error.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to the output"),
+    }
+}
+
+/// Prints JSON, for scripts.
+pub fn say_json(value: &serde_json::Value) -> anyhow::Result<()> {
+    say(&format!("{value:#}\n"))
+}
