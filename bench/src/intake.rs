@@ -145,7 +145,7 @@ impl Sender {
             policy: nothing,
             sensitive: nothing,
             mapping: nothing,
-            cohorts: None,
+            rollout: None,
             purpose: name("bench")?,
             tokens: TokenInfo { scheme: TokenScheme::SealedKey, epoch: 1, links: Vec::new() },
             period: Period::of(date(2026, 10, 1)),

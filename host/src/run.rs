@@ -443,7 +443,7 @@ impl<'a> Run<'a> {
             policy: self.signed.policy.digest(),
             sensitive: self.signed.sensitive.digest(),
             mapping: self.signed.mapping.digest(),
-            cohorts: self.signed.rollout,
+            rollout: self.signed.rollout,
             purpose: self.manifest.purpose.clone(),
             tokens: TokenInfo {
                 scheme,

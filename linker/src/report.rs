@@ -203,7 +203,7 @@ pub fn bundle_json(row: &BundleRow, header: Option<&Verified<BundleHeader>>) -> 
             "id": header.module.id, "version": header.module.version,
             "manifest": header.module.manifest, "component": header.module.component,
         },
-        "policy": header.policy, "sensitive": header.sensitive, "mapping": header.mapping, "cohorts": header.cohorts,
+        "policy": header.policy, "sensitive": header.sensitive, "mapping": header.mapping, "rollout": header.rollout,
         "purpose": header.purpose, "period": header.period, "snapshot-at-s": header.snapshot_at_s,
         "tokens": {
             "scheme": header.tokens.scheme.name(), "epoch": header.tokens.epoch, "links": header.tokens.links,

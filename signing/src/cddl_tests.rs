@@ -138,7 +138,7 @@ pub(crate) fn sample_header() -> BundleHeader {
         policy: digest("policy"),
         sensitive: digest("sensitive"),
         mapping: digest("mapping"),
-        cohorts: Some(digest("cohorts")),
+        rollout: Some(digest("rollout")),
         purpose: name("care-planning"),
         tokens: TokenInfo { scheme: TokenScheme::SealedKey, epoch: 1, links: vec!["nhs-number".to_owned()] },
         period: context.period,
@@ -226,7 +226,7 @@ fn what_is_signed_is_as_described() {
     let first = BundleHeader {
         sequence: 1,
         previous: None,
-        cohorts: None,
+        rollout: None,
         supersedes: None,
         outputs: Vec::new(),
         patients: Vec::new(),

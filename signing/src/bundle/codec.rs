@@ -40,7 +40,7 @@ impl Message for BundleHeader {
         w.unsigned(8);
         w.bytes(self.mapping.as_bytes());
         w.unsigned(9);
-        write_optional_digest(w, self.cohorts);
+        write_optional_digest(w, self.rollout);
         w.unsigned(10);
         w.text(self.purpose.as_str());
         w.unsigned(11);
@@ -103,7 +103,7 @@ impl BundleHeader {
         r.field(8, PLACE)?;
         let mapping = read_digest(r)?;
         r.field(9, PLACE)?;
-        let cohorts = read_optional_digest(r)?;
+        let rollout = read_optional_digest(r)?;
         r.field(10, PLACE)?;
         let purpose = read_id(r)?;
         r.field(11, PLACE)?;
@@ -138,7 +138,7 @@ impl BundleHeader {
             policy,
             sensitive,
             mapping,
-            cohorts,
+            rollout,
             purpose,
             tokens,
             period,

@@ -35,7 +35,7 @@ pub struct BundleHeader {
     /// The mapping that presented the database.
     pub mapping: Digest,
     /// The rollout by which the module was offered to the site.
-    pub cohorts: Option<Digest>,
+    pub rollout: Option<Digest>,
     /// Why the data is collected.
     pub purpose: Name,
     /// How tokens were made.

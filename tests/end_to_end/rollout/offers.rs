@@ -80,7 +80,7 @@ fn a_bundle_names_the_rollout_by_which_its_module_came() -> TestResult {
     for bundle in std::fs::read_dir(site.state().join("outbox/queued"))? {
         let bytes = std::fs::read(bundle?.path().join("header.cbor"))?;
         let header = verify::<BundleHeader>(&bytes, &key.public())?.into_message();
-        let rollout = header.cohorts.map(Digest::to_hex).unwrap_or_default();
+        let rollout = header.rollout.map(Digest::to_hex).unwrap_or_default();
         let file = trial.stage.registry.location().join("targets/rollouts/control");
         let published =
             std::fs::read_dir(file)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
