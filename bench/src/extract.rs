@@ -47,9 +47,10 @@ pub(crate) fn over_sqlite_csv(data: &Data) -> anyhow::Result<(f64, String)> {
     let rows = std::fs::read(&csv)?.iter().filter(|&&byte| byte == b'\n').count();
     ensure!(fresh.bundles()?.len() == 4, "the first run makes four bundles");
     let detail = format!(
-        "{:.2} s ({:.2} s on all cores) ÷ {:.2} s ({:.2} s) for {rows} rows; CPU time alone {:.2}",
+        "{:.2} s ({:.2} s on all cores, {:.0} MiB) ÷ {:.2} s ({:.2} s) for {rows} rows; CPU time alone {:.2}",
         ours.wall_s,
         ours.cpu_s,
+        ours.peak_mib,
         theirs.wall_s,
         theirs.cpu_s,
         ours.cpu_s / theirs.cpu_s

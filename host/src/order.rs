@@ -22,9 +22,9 @@ use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
 use zeroize::Zeroizing;
 
 /// Rows of a chunk.
-const CHUNK_ROWS: usize = if cfg!(test) { 100 } else { 1 << 17 };
+const CHUNK_ROWS: usize = if cfg!(test) { 100 } else { 1 << 16 };
 /// Chunk bytes that the inputs of a run keep in memory, those that are read ahead among them.
-const MEMORY_BYTES_MAX: usize = if cfg!(test) { 10_000 } else { 40 << 20 };
+const MEMORY_BYTES_MAX: usize = if cfg!(test) { 10_000 } else { 16 << 20 };
 /// Rows of a spilled page: what one run needs in memory while it is merged.
 const PAGE_ROWS: usize = if cfg!(test) { 16 } else { 4_096 };
 
