@@ -221,14 +221,12 @@ impl Trust {
         // 4. Every path in our folders, or none.
         let (documents, floor) = (client.documents().clone(), client.floor().clone());
         let registry = self.registry(client, now)?.noticing(notices);
-        // 5. Everything that the caller needs of it.
-        let fetched = match fetch(&registry) {
-            Ok(fetched) => fetched,
-            Err(error) => {
-                self.store.save(&Known::partial(known, documents), &floor).map_err(TrustError::from)?;
-                return Err(error);
-            }
-        };
+        // 5. Everything that the caller needs of it. What was verified is on the disk before the first target: a site that is
+        // switched off during its first refresh would otherwise look like one that lost what it knew.
+        let verified = Known::partial(known, documents.clone());
+        self.store.save(&verified, &floor).map_err(TrustError::from)?;
+        let fetched = fetch(&registry)?;
+        failpoint("trust.targets-fetched");
         self.store.save(&Known::good(documents, now), &floor).map_err(TrustError::from)?;
         failpoint("trust.saved");
         self.cache.keep_only(&registry.digests()).map_err(TrustError::from)?;

@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use lockgate_tests::AS_OF;
 
 use super::case::Case;
 use crate::TestResult;
 
 /// Where a refresh is killed, in its order.
-pub(crate) const DIES_AT: [&str; 4] =
-    ["trust.before-fetch", "trust.fetched", "trust.floor-saved", "trust.saved"];
+pub(crate) const DIES_AT: [&str; 5] =
+    ["trust.before-fetch", "trust.fetched", "trust.floor-saved", "trust.targets-fetched", "trust.saved"];
 
 type Damage = fn(&Path) -> std::io::Result<()>;
 
@@ -128,4 +128,15 @@ fn a_kill_at_every_place_of_a_refresh() -> TestResult {
         case.is_refused("went back: timestamp")?;
     }
     Ok(())
+}
+
+#[test]
+fn a_kill_at_every_place_of_the_first_refresh() -> TestResult {
+    let case = Case::new()?;
+    for place in DIES_AT {
+        std::fs::remove_dir_all(case.trust())?;
+        case.refresh_dies_at(place)?;
+        case.refreshes().with_context(|| format!("after a first refresh that was killed at {place}"))?;
+    }
+    case.still_runs()
 }
