@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 use lockgate_tests::command::finish;
-use lockgate_tests::{AS_OF, Binaries, Site, SiteOptions, Stage};
+use lockgate_tests::{AS_OF, Binaries, Site, SiteOptions, Stage, copy_folder};
 
 /// A folder for databases; gone when it is dropped.
 pub(crate) struct Data {
@@ -102,7 +102,7 @@ impl FreshSite {
         stage.registry.publish()?;
         let site = stage.site("site", SiteOptions::practice("A81001", database))?;
         let fresh = Self { site, _stage: stage };
-        copy(&fresh.site.state(), &fresh.enrolled())?;
+        copy_folder(&fresh.site.state(), &fresh.enrolled())?;
         Ok(fresh)
     }
 
@@ -113,7 +113,7 @@ impl FreshSite {
     /// Forgets every run.
     pub(crate) fn reset(&self) -> anyhow::Result<()> {
         std::fs::remove_dir_all(self.site.state())?;
-        copy(&self.enrolled(), &self.site.state())
+        copy_folder(&self.enrolled(), &self.site.state())
     }
 
     /// The agent's `run`, ready to be measured; what is made stays in the outbox.
@@ -132,10 +132,4 @@ impl FreshSite {
         folders.sort();
         Ok(folders)
     }
-}
-
-/// Copies a folder with what is in it and who may read it.
-fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
-    finish(Command::new("cp").arg("-a").arg(from).arg(to))?.ok()?;
-    Ok(())
 }

@@ -7,21 +7,11 @@ use lockgate_tests::opened::{Cell, OpenedBundle};
 use lockgate_tests::{Site, SiteOptions, Stage};
 
 use crate::TestResult;
-use crate::record::{Entry, PLAIN, Record};
+use crate::record::{DISSENT, Entry, PLAIN, Record};
 
 /// Somebody without an objection, an objector, and objectors who are a test patient or marked as sensitive.
 fn practice(path: &Path) -> anyhow::Result<Record> {
     let record = Record::create(path)?;
-    let dissent = Entry {
-        entered: "2019-02-03",
-        effective: Some("2019-02-03"),
-        code: "827241000000103",
-        kind: "CONS",
-        code_kind: Some("CONS"),
-        value: None,
-        unit: None,
-        ..PLAIN
-    };
     for (id, person) in [("1000001", 1), ("1000002", 2), ("1000003", 3), ("1000004", 4)] {
         record.patient(id, person, "E01990001")?;
         for entered in ["2026-10-10", "2026-11-10"] {
@@ -37,7 +27,7 @@ fn practice(path: &Path) -> anyhow::Result<Record> {
             })?;
         }
         if person > 1 {
-            record.entry(&Entry { patient: id, ..dissent })?;
+            record.entry(&Entry { patient: id, ..DISSENT })?;
         }
     }
     // The module `control` gives up on a month without an observation, and a first run makes four months.

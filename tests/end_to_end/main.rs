@@ -12,6 +12,7 @@ mod keyholder;
 mod leaks;
 mod objection_vectors;
 mod objections;
+mod page;
 mod publishing;
 mod quiet;
 mod receipts;

@@ -7,7 +7,7 @@ use lockgate_tests::opened::OpenedBundle;
 use lockgate_tests::{Site, SiteOptions, Stage};
 
 use crate::TestResult;
-use crate::record::{Entry, PLAIN, Record};
+use crate::record::{DISSENT, Entry, PLAIN, Record};
 
 /// A practice of one patient who objects and one who does not.
 fn two_patients(path: &Path) -> anyhow::Result<Record> {
@@ -16,17 +16,7 @@ fn two_patients(path: &Path) -> anyhow::Result<Record> {
         record.patient(id, person, "E01990001")?;
         record.entry(&Entry { patient: id, ..PLAIN })?;
     }
-    let dissent = Entry {
-        patient: "1000001",
-        effective: Some("2019-02-03"),
-        code: "827241000000103",
-        kind: "CONS",
-        code_kind: Some("CONS"),
-        value: None,
-        unit: None,
-        ..PLAIN
-    };
-    record.entry(&dissent)?;
+    record.entry(&Entry { patient: "1000001", entered: PLAIN.entered, ..DISSENT })?;
     Ok(record)
 }
 
@@ -156,20 +146,10 @@ fn dissents_that_are_gone_since_the_last_bundle_stop_the_run() -> TestResult {
     let stage = Stage::new(&["gp-monthly"])?;
     let database = stage.folder().join("practice.sqlite");
     let record = two_patients(&database)?;
-    let dissent = Entry {
-        entered: "2019-02-03",
-        effective: Some("2019-02-03"),
-        code: "827241000000103",
-        kind: "CONS",
-        code_kind: Some("CONS"),
-        value: None,
-        unit: None,
-        ..PLAIN
-    };
     for number in 0..29 {
         let id = format!("20000{number:02}");
         record.patient(&id, 10 + number, "E01990001")?;
-        record.entry(&Entry { patient: &id, ..dissent })?;
+        record.entry(&Entry { patient: &id, ..DISSENT })?;
     }
     let mut site = stage.site("practice", SiteOptions::practice("A81001", &database))?;
     site.run()?;

@@ -8,7 +8,7 @@ use lockgate_tests::opened::{Cell, OpenedBundle, Row};
 use lockgate_tests::{SiteOptions, Stage};
 
 use crate::TestResult;
-use crate::record::{Entry, PLAIN, Record};
+use crate::record::{DISSENT, Entry, PLAIN, Record, WITHDRAWN};
 
 /// How a practice is stored. None of it may be seen in what leaves.
 struct Storage {
@@ -26,9 +26,7 @@ const CODES: [&str; 4] = ["60621009", "44054006", "73211009", "46635009"];
 
 fn practice(path: &Path, storage: &Storage) -> TestResult {
     let record = Record::create(path)?;
-    let consent = Entry { kind: "CONS", code_kind: Some("CONS"), value: None, unit: None, ..PLAIN };
-    let withdrawn =
-        Entry { entered: "2013-01-01", effective: Some("2013-01-01"), code: "827261000000102", ..consent };
+    let (entered, effective) = ("2013-01-01", Some("2013-01-01"));
     for (place, &number) in storage.order.iter().enumerate() {
         let id = (storage.local_id)(number);
         record.patient(&id, number as u64, "E01990001")?;
@@ -40,12 +38,12 @@ fn practice(path: &Path, storage: &Storage) -> TestResult {
         }
         if number == 0 {
             // Evidence that there is evidence.
-            record.entry(&Entry { patient: &id, ..withdrawn })?;
+            record.entry(&Entry { patient: &id, entered, effective, ..WITHDRAWN })?;
         }
         if storage.objector && place == PATIENTS / 2 {
             let objector = (storage.local_id)(9_999);
             record.patient(&objector, 9_999, "E01990001")?;
-            record.entry(&Entry { patient: &objector, code: "827241000000103", ..withdrawn })?;
+            record.entry(&Entry { patient: &objector, entered, effective, ..DISSENT })?;
             for code in ["315051004", "43396009", CODES[0]] {
                 record.entry(&Entry { patient: &objector, code, ..PLAIN })?;
             }

@@ -48,6 +48,17 @@ pub(crate) const PLAIN: Entry<'static> = Entry {
     confidential: false,
 };
 
+/// A Type 1 objection of 3 February 2019.
+pub(crate) const DISSENT: Entry<'static> =
+    Entry { entered: "2019-02-03", effective: Some("2019-02-03"), code: "827241000000103", ..CONSENT };
+
+/// A withdrawal of a Type 1 objection, on the day of [`PLAIN`].
+pub(crate) const WITHDRAWN: Entry<'static> = Entry { code: "827261000000102", ..CONSENT };
+
+/// What entries about consent have in common.
+const CONSENT: Entry<'static> =
+    Entry { kind: "CONS", code_kind: Some("CONS"), value: None, unit: None, ..PLAIN };
+
 impl Record {
     /// An empty practice.
     pub(crate) fn create(path: &Path) -> anyhow::Result<Self> {

@@ -15,7 +15,7 @@ use lockgate_tests::{Site, SiteOptions, Stage};
 use rusqlite::Connection;
 
 use crate::TestResult;
-use crate::record::{Entry, PLAIN, Record};
+use crate::record::{DISSENT, Entry, PLAIN, Record, WITHDRAWN};
 
 /// Makes a practice.
 fn practice(stage: &Stage, path: &Path, arguments: &[&str]) -> TestResult {
@@ -183,9 +183,8 @@ fn an_earlier_month_is_sent_again_only_if_it_changed() -> TestResult {
             record.entry(&Entry { patient: id, entered, ..PLAIN })?;
         }
     }
-    let consent = Entry { kind: "CONS", code_kind: Some("CONS"), value: None, unit: None, ..PLAIN };
     // Somebody who withdrew: evidence that there is evidence.
-    record.entry(&Entry { patient: "1000003", code: "827261000000102", entered: "2020-01-01", ..consent })?;
+    record.entry(&Entry { patient: "1000003", entered: "2020-01-01", ..WITHDRAWN })?;
     let mut site = stage.site("practice", SiteOptions::practice("A81001", &database))?;
 
     let first = run_on(&stage, &mut site, "2026-11-01")?;
@@ -204,8 +203,8 @@ fn an_earlier_month_is_sent_again_only_if_it_changed() -> TestResult {
     ensure!(december[0].rows("events").len() == november[0].rows("events").len() + 1);
 
     // An objection made since: the month before is sent again, without the person who made it.
-    let dissent = Entry { patient: "1000001", code: "827241000000103", ..consent };
-    record.entry(&Entry { entered: "2027-01-05", effective: Some("2027-01-05"), ..dissent })?;
+    let (entered, effective) = ("2027-01-05", Some("2027-01-05"));
+    record.entry(&Entry { patient: "1000001", entered, effective, ..DISSENT })?;
     record.entry(&Entry { patient: "1000001", entered: "2026-12-05", ..PLAIN })?;
     record.entry(&Entry { patient: "1000002", entered: "2026-12-05", ..PLAIN })?;
     let january = run_on(&stage, &mut site, "2027-02-01")?;

@@ -1,10 +1,9 @@
 //! Sending again, later, or against a receipt that was there already.
 
-use std::path::Path;
 use std::process::Command;
 
 use anyhow::ensure;
-use lockgate_tests::{ExactlyOnce, Site, SiteOptions, Stage};
+use lockgate_tests::{ExactlyOnce, Site, SiteOptions, Stage, copy_folder};
 use serde_json::Value;
 
 use crate::TestResult;
@@ -125,15 +124,11 @@ fn stored(stage: &Stage) -> anyhow::Result<Value> {
 
 /// Copies a folder of the agent's state aside.
 fn keep(site: &Site, folder: &str, aside: &str) -> TestResult {
-    copy(&site.state().join(folder), &site.folder.join(aside))
+    copy_folder(&site.state().join(folder), &site.folder.join(aside))
 }
 
 /// Puts it back, in the place of what is there.
 fn give_back(site: &Site, aside: &str, folder: &str) -> TestResult {
     std::fs::remove_dir_all(site.state().join(folder))?;
-    copy(&site.folder.join(aside), &site.state().join(folder))
-}
-
-fn copy(from: &Path, to: &Path) -> TestResult {
-    lockgate_tests::command::finish(Command::new("cp").arg("-a").arg(from).arg(to))?.ok().map(|_| ())
+    copy_folder(&site.folder.join(aside), &site.state().join(folder))
 }

@@ -6,10 +6,11 @@ use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 use lockgate_tests::command::{Finished, finish};
-use lockgate_tests::{AS_OF, Binaries};
+use lockgate_tests::{AS_OF, Binaries, copy_folder};
 use serde_json::Value;
 
 use crate::TestResult;
+use crate::page::{Block, Page};
 
 /// Who of the invented practice must not be in anything that is printed: names, numbers, notes, and who objects.
 const NEVER_SHOWN: [&str; 8] =
@@ -76,7 +77,7 @@ fn a_new_module_builds_runs_and_says_what_a_change_of_it_changes() -> TestResult
 
     // A later version with one more code: one more patient, and the golden test says which row came.
     let second = folder.path().join("wheeze-1.1.0");
-    copy(&first, &second)?;
+    copy_folder(&first, &second)?;
     edit(&second.join("module.toml"), "version = \"1.0.0\"", "version = \"1.1.0\"")?;
     edit(&second.join("module.toml"), "snomed = [\"195967001\"]", "snomed = [\"195967001\", \"233678006\"]")?;
     let differs = module(&second, &["test"])?.expect(1)?;
@@ -128,17 +129,11 @@ fn a_module_in_another_language_is_taken() -> TestResult {
 #[test]
 fn the_first_ten_minutes_are_as_the_page_says() -> TestResult {
     let binaries = Binaries::locate()?;
-    let page = std::fs::read_to_string(binaries.root().join("docs/MODULES.md"))?;
-    let part =
-        page.split("\n## ").find(|part| part.starts_with("Ten minutes")).context("the part is there")?;
-    let mut script = String::from("set -eu\n");
-    for block in part.split("```sh\n").skip(1) {
-        for line in block.split("```").next().unwrap_or_default().lines() {
-            let fails = line.ends_with("exits with 1");
-            let typed = if fails { format!("if {line}\nthen exit 99; fi") } else { line.to_owned() };
-            script.push_str(&format!("echo '$ {}'\n{typed}\n", line.replace('\'', "\"")));
-        }
-    }
+    let page = Page::read("docs/MODULES.md")?;
+    let part = page.sections.iter().find(|section| section.title == "Ten minutes");
+    let part = part.context("the part is there")?;
+    let typed = part.blocks.iter().filter(|block| block.language == "sh");
+    let script: String = typed.map(Block::script).collect();
     ensure!(script.contains("module new asthma") && script.contains("--bless"), "{script}");
     let folder = tempfile::tempdir()?;
     let programs = binaries.program("lockgate-publish")?;
@@ -179,7 +174,7 @@ fn the_modules_of_earlier_releases_run() -> TestResult {
 fn other_language(folder: &Path) -> anyhow::Result<PathBuf> {
     let root = Binaries::locate()?.root().to_owned();
     let to = folder.join("copy");
-    copy(&root.join("tests/other_language"), &to)?;
+    copy_folder(&root.join("tests/other_language"), &to)?;
     let mut wasm = wat::parse_file(to.join("copy.wat"))?;
     let mut resolve = wit_parser::Resolve::default();
     let (package, _) = resolve.push_dir(root.join("wit"))?;
@@ -188,21 +183,6 @@ fn other_language(folder: &Path) -> anyhow::Result<PathBuf> {
     wit_component::embed_component_metadata(&mut wasm, &resolve, world, encoding, false)?;
     std::fs::write(to.join("module.wasm"), wasm)?;
     Ok(to)
-}
-
-/// Copies a folder.
-fn copy(from: &Path, to: &Path) -> TestResult {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            std::fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
 }
 
 fn folders(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {

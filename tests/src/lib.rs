@@ -6,6 +6,7 @@
 pub mod binaries;
 pub mod command;
 pub mod exactly_once;
+pub mod folder;
 pub mod http;
 pub mod keyholder;
 pub mod leak;
@@ -23,6 +24,7 @@ pub mod wire;
 pub use binaries::Binaries;
 pub use command::Finished;
 pub use exactly_once::ExactlyOnce;
+pub use folder::copy_folder;
 pub use keyholder::Keyholder;
 pub use linker::Linker;
 pub use registry::Registry;

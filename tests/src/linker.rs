@@ -3,9 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
+use anyhow::Context as _;
+
 use crate::binaries::Binaries;
 use crate::command::{Finished, finish};
 use crate::server::Server;
+use crate::site::Site;
 
 /// A linker: its folder, and the server while it runs.
 #[derive(Debug)]
@@ -36,6 +39,15 @@ impl Linker {
     /// Runs a command of `lockgate-linker` on it.
     pub fn command(&self, arguments: &[&str]) -> anyhow::Result<Finished> {
         finish(Command::new(&self.program).arg("--data").arg(&self.folder).args(arguments))
+    }
+
+    /// Enrols a site with a new token.
+    pub fn enrol(&self, site: &Site) -> anyhow::Result<()> {
+        let token = site.folder.join("enrolment-token");
+        let token_text = token.display().to_string();
+        self.command(&["site", "add", &site.options.id, "--token-file", &token_text])?.ok()?;
+        site.command(&["enrol", "--token-file", &token_text])?.ok()?;
+        std::fs::remove_file(&token).context("the token was used")
     }
 
     /// Serves with another build of the program, with these environment variables, from the next start on.

@@ -145,3 +145,14 @@ impl Site {
         self.command(&["--json", "run"])?.ok()?.json()
     }
 }
+
+/// Writes a new pseudonym key to a file that is not there yet.
+pub fn write_pseudonym_key(path: &Path) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut key = [0_u8; 32];
+    getrandom::fill(&mut key)?;
+    let text: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    Ok(file.write_all(text.as_bytes())?)
+}

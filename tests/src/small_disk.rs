@@ -24,8 +24,7 @@ impl SmallDisk {
             return Ok(None);
         }
         let copy = folder.with_extension("before");
-        let copied = Command::new("cp").arg("-a").arg(folder).arg(&copy).status()?;
-        ensure!(copied.success(), "cannot copy {}", folder.display());
+        crate::copy_folder(folder, &copy)?;
         // A mount namespace lives as long as a process in it, which waits for the end of its input.
         let script = format!(
             "mount -t tmpfs -o size={kib}k,mode=0700 none \"$0\" && cp -a \"$1\"/. \"$0\" && echo ready && read end"

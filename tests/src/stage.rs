@@ -3,13 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Context as _;
-
 use crate::binaries::Binaries;
 use crate::command::finish;
 use crate::linker::Linker;
 use crate::registry::Registry;
-use crate::site::{Site, SiteOptions};
+use crate::site::{Site, SiteOptions, write_pseudonym_key};
 
 /// Everything of one test or demonstration; gone when it is dropped, except in a folder that the caller names.
 #[derive(Debug)]
@@ -90,20 +88,6 @@ impl Stage {
 
     /// Enrols a site with a new token.
     pub fn enrol(&self, site: &Site) -> anyhow::Result<()> {
-        let token = site.folder.join("enrolment-token");
-        let token_text = token.display().to_string();
-        self.linker.command(&["site", "add", &site.options.id, "--token-file", &token_text])?.ok()?;
-        site.command(&["enrol", "--token-file", &token_text])?.ok()?;
-        std::fs::remove_file(&token).context("the token was used")
+        self.linker.enrol(site)
     }
-}
-
-fn write_pseudonym_key(path: &Path) -> anyhow::Result<()> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let mut key = [0_u8; 32];
-    getrandom::fill(&mut key)?;
-    let text: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    Ok(file.write_all(text.as_bytes())?)
 }

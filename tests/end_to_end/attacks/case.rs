@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use lockgate_tests::command::finish;
 use lockgate_tests::http::{FalseLinker, Message, answer};
-use lockgate_tests::{AS_OF, Binaries, Finished, SiteOptions, Stage};
+use lockgate_tests::{AS_OF, Binaries, Finished, SiteOptions, Stage, copy_folder};
 use tempfile::TempDir;
 
 use super::forge::Forge;
@@ -58,8 +58,8 @@ impl Case {
     pub(crate) fn new() -> anyhow::Result<Self> {
         let ground = Ground::shared()?;
         let folder = tempfile::Builder::new().prefix("lockgate-attack-").tempdir()?;
-        copy(&ground.stage.registry.location(), &folder.path().join("registry"))?;
-        copy(&ground.site, &folder.path().join("site"))?;
+        copy_folder(&ground.stage.registry.location(), &folder.path().join("registry"))?;
+        copy_folder(&ground.site, &folder.path().join("site"))?;
         let forge = Forge::of(&folder.path().join("registry"), &ground.stage.registry.keys())?;
         let case = Self { folder, _ground: ground, binaries: Binaries::locate()?, forge };
         case.move_registry(&case.forge.repository().display().to_string())?;
@@ -191,16 +191,6 @@ impl Case {
         ensure!(is_it, "the agent lists {listed}");
         Ok(())
     }
-}
-
-fn copy(from: &Path, to: &Path) -> TestResult {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        let (from, to) = (entry.path(), to.join(entry.file_name()));
-        if entry.file_type()?.is_dir() { copy(&from, &to)? } else { std::fs::copy(&from, &to).map(drop)? }
-    }
-    Ok(())
 }
 
 /// A server that sends a byte now and then, for ever; its address.

@@ -5,11 +5,12 @@ mod review;
 mod team;
 
 use anyhow::ensure;
-use lockgate_tests::{AS_OF, Site, SiteOptions};
+use lockgate_tests::site::write_pseudonym_key;
+use lockgate_tests::{AS_OF, Site, SiteOptions, copy_folder};
 use serde_json::Value;
 
 use crate::TestResult;
-use team::{ROLES, Team, copy};
+use team::{ROLES, Team};
 
 /// A finished command that was refused, and said so.
 fn refused(finished: lockgate_tests::Finished, said: &str) -> TestResult {
@@ -57,7 +58,7 @@ fn the_first_documents_need_the_ceremony() -> TestResult {
 fn two_people_sign_copies_in_separate_folders() -> TestResult {
     let team = proposed()?;
     for name in ["publishing", "governance"] {
-        copy(&team.path("change"), &team.path(&format!("copy-{name}")))?;
+        copy_folder(&team.path("change"), &team.path(&format!("copy-{name}")))?;
         team.sign(&format!("copy-{name}"), name)?.ok()?;
     }
     let (one, other) = (team.text("copy-publishing"), team.text("copy-governance"));
@@ -159,7 +160,7 @@ fn a_proposal_on_an_older_base_is_refused() -> TestResult {
 #[test]
 fn nothing_is_signed_on_top_of_a_repository_that_went_back() -> TestResult {
     let team = Team::new()?;
-    copy(&team.path("registry"), &team.path("old"))?;
+    copy_folder(&team.path("registry"), &team.path("old"))?;
     team.add_example("policy", "policies/objections.toml")?;
     team.change("policy", &["publishing", "governance"])?;
     std::fs::remove_dir_all(team.path("registry"))?;
@@ -239,8 +240,7 @@ fn an_agent_follows_other_signers_and_a_longer_root() -> TestResult {
 /// A site that reads the team's repository.
 fn site(team: &Team) -> anyhow::Result<Site> {
     let key = team.path("pseudonym.key");
-    std::fs::write(&key, "00".repeat(32))?;
-    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    write_pseudonym_key(&key)?;
     Site::new(
         team.binaries.program("lockgate-agent")?,
         team.path("site"),

@@ -2,7 +2,7 @@
 //! passphrase, and the root that they were given; the online machine has the repository and the online key.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
@@ -195,19 +195,4 @@ impl Team {
         let mut command = self.command();
         finish(command.args(arguments).stdin(File::open(&file)?))
     }
-}
-
-/// Copies a folder.
-pub(crate) fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        let to = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &to)?;
-        } else {
-            std::fs::copy(entry.path(), to)?;
-        }
-    }
-    Ok(())
 }

@@ -1,11 +1,10 @@
 //! What must not run: holds, and revocations, which are for ever.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
-use lockgate_tests::Site;
-use lockgate_tests::command::finish;
+use lockgate_tests::{Site, copy_folder};
 
 use super::{Trial, after_refresh, bundles, listed, not_run};
 use crate::TestResult;
@@ -59,7 +58,7 @@ fn a_revoked_version_never_runs_again_even_if_the_list_forgets_it() -> TestResul
     // The same registry, by the same signers, in which nothing was ever revoked. (The publisher refuses to drop one.)
     let folders = [trial.stage.registry.location(), trial.stage.registry.keys()];
     for folder in &folders {
-        finish(Command::new("cp").arg("-a").arg(folder).arg(folder.with_extension("before")))?.ok()?;
+        copy_folder(folder, &folder.with_extension("before"))?;
     }
     trial.holds(REVOKED)?;
     assert_eq!(after_refresh(&site)?, ["control 1.0.0 revoked"]);

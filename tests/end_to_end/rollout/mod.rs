@@ -114,13 +114,13 @@ impl Trial {
 }
 
 /// `control 1.0.0 installed` of every module that a site lists, after it has asked the registry.
-fn after_refresh(site: &Site) -> anyhow::Result<Vec<String>> {
+pub(crate) fn after_refresh(site: &Site) -> anyhow::Result<Vec<String>> {
     site.command(&["refresh"])?.ok()?;
     listed(site)
 }
 
 /// The same, without asking.
-fn listed(site: &Site) -> anyhow::Result<Vec<String>> {
+pub(crate) fn listed(site: &Site) -> anyhow::Result<Vec<String>> {
     let modules = site.command(&["--json", "modules"])?.ok()?.json()?;
     let modules = modules["modules"].as_array().context("`modules` lists nothing")?;
     let text = |line: &Value, key: &str| line[key].as_str().unwrap_or_default().to_owned();
@@ -131,11 +131,11 @@ fn listed(site: &Site) -> anyhow::Result<Vec<String>> {
 }
 
 /// How many bundles a run made and sent.
-fn bundles(printed: &Value) -> usize {
+pub(crate) fn bundles(printed: &Value) -> usize {
     printed["acknowledged"].as_array().map_or(0, Vec::len)
 }
 
 /// What a run says of the module that did not run.
-fn not_run(printed: &Value) -> String {
+pub(crate) fn not_run(printed: &Value) -> String {
     printed["modules"][0]["not-run"].as_str().unwrap_or("it ran").to_owned()
 }
