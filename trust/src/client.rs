@@ -49,16 +49,6 @@ impl Client {
     ///
     /// `documents` that do not follow from the pinned root are an error: the store is damaged, or another registry's.
     pub fn new(
-        source: &RegistrySource,
-        pinned_root: &[u8],
-        documents: Documents,
-        floor: Floor,
-        limits: TrustLimits,
-    ) -> Result<Self, TrustError> {
-        Self::with(Fetcher::new(source, &limits)?, source, pinned_root, documents, floor, limits)
-    }
-
-    pub(crate) fn with(
         fetcher: Fetcher,
         source: &RegistrySource,
         pinned_root: &[u8],
@@ -89,9 +79,14 @@ impl Client {
         &self.floor
     }
 
+    /// Takes what is trusted for the floor.
+    pub(crate) fn pass(&mut self) {
+        self.floor.pass(&self.set);
+    }
+
     /// Judges the clock after a refresh that succeeded.
     pub(crate) fn judge_clock(&mut self, now: Timestamp) -> ClockJudged {
-        self.floor.pass(&self.set);
+        self.pass();
         self.floor.judge_clock(now)
     }
 
@@ -104,7 +99,7 @@ impl Client {
     pub async fn refresh(&mut self, now: Timestamp) -> Result<Refreshed, TrustError> {
         // 0. Ours: is there anything new?
         if self.is_unchanged(now).await {
-            self.floor.pass(&self.set);
+            self.pass();
             return Ok(Refreshed::Unchanged);
         }
         let refreshed = self.walk_roles(now).await.map_err(|failure| match failure {
@@ -258,8 +253,11 @@ impl Client {
         let trusted = self.set.clone();
         match self.set.update_timestamp(&bytes, now) {
             Ok(()) => {}
-            // 5.4.3: the same version again. Its content does not count; the one that is trusted goes on.
+            // 5.4.3: the same version again. Its content does not count; the one that is trusted goes on, unless it is
+            // older than the floor: a refresh that was cut off, or a copy that was lost, can leave the files behind it.
             Err(sigstore_tuf::Error::EqualVersion { .. }) => {
+                let trusted = self.set.timestamp().map_or(0, |timestamp| timestamp.version);
+                self.floor.admits_timestamp(trusted)?;
                 return Ok(self.set.check_timestamp_expired(now)?);
             }
             Err(error) => return Err(error.into()),

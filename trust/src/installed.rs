@@ -7,14 +7,14 @@ use std::path::Path;
 use lockgate_signing::digest::Digest;
 use lockgate_signing::ids::Name;
 use lockgate_signing::manifest::Manifest;
-use lockgate_signing::target::{TargetKind, TargetPath};
+use lockgate_signing::target::TargetPath;
 use semver::Version;
 
 use super::TrustLimits;
 use super::cache::TargetCache;
 use super::error::TrustError;
 use super::registry::Registry;
-use super::trusted::{Trusted, TrustedModule};
+use super::trusted::{Trusted, TrustedModule, module_paths};
 
 /// Exact bytes of installed modules, by digest.
 ///
@@ -40,7 +40,7 @@ impl InstalledModules {
         version: &Version,
     ) -> Result<TrustedModule, TrustError> {
         let module = registry.fetch_module(id, version)?;
-        let [manifest_path, _] = paths(id, version)?;
+        let [manifest_path, _] = module_paths(id, version)?;
         let manifest = registry.bytes(&manifest_path, self.limits.text_bytes_max)?;
         self.files.save(module.component_digest(), module.component())?;
         self.files.save(module.manifest().digest(), &manifest)?;
@@ -54,7 +54,7 @@ impl InstalledModules {
         version: &Version,
         digest: Digest,
     ) -> Result<Trusted<Manifest>, TrustError> {
-        let [path, _] = paths(id, version)?;
+        let [path, _] = module_paths(id, version)?;
         Trusted::decode(&path, &self.bytes(&path, digest, self.limits.text_bytes_max)?)
     }
 
@@ -66,7 +66,7 @@ impl InstalledModules {
         manifest: Digest,
     ) -> Result<TrustedModule, TrustError> {
         let manifest = self.manifest(id, version, manifest)?;
-        let [manifest_path, component_path] = paths(id, version)?;
+        let [manifest_path, component_path] = module_paths(id, version)?;
         let Some(named) = &manifest.value().component else {
             return Err(TrustError::NoComponent { path: manifest_path });
         };
@@ -93,9 +93,4 @@ impl InstalledModules {
         let why = format!("no file here has {digest}");
         self.files.load_any(digest, bytes_max)?.ok_or_else(|| TrustError::NotKept { path: path.clone(), why })
     }
-}
-
-fn paths(id: &Name, version: &Version) -> Result<[TargetPath; 2], TrustError> {
-    let path = |kind| TargetPath::new(kind, id.clone(), version.clone());
-    Ok([path(TargetKind::ModuleManifest)?, path(TargetKind::ModuleComponent)?])
 }

@@ -39,14 +39,13 @@ pub use error::TrustError;
 pub use floor::Floor;
 pub use installed::InstalledModules;
 pub use registry::Registry;
-pub use source::{RegistrySource, RegistrySourceError};
+pub use source::{Fetcher, RegistrySource, RegistrySourceError};
 pub use store::{Documents, Known, LastGood, Loaded, Notice, Store};
 pub use trusted::{Published, Trusted, TrustedModule};
 
 use cache::TargetCache;
 use failpoint::failpoint;
 use floor::ClockJudged;
-use source::Fetcher;
 
 /// How much a registry may send, and how long it may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,7 +147,7 @@ impl Trust {
         store_dir: &Path,
         limits: TrustLimits,
     ) -> Result<Self, TrustError> {
-        Self::open_with(source, Fetcher::Given(Arc::new(proposed)), pinned_root, store_dir, limits)
+        Self::open_with(source, Fetcher::given(Arc::new(proposed)), pinned_root, store_dir, limits)
     }
 
     fn open_with(
@@ -247,15 +246,17 @@ impl Trust {
                 _ => Ok(None),
             };
         };
-        let client = self.client(Fetcher::Nowhere, documents, Floor::of(&self.pinned_root))?;
+        let mut client = self.client(Fetcher::nowhere(), documents, Floor::of(&self.pinned_root))?;
         if !client.is_whole(at) {
             return Err(TrustError::LastKnown { why: "its parts do not belong together".to_owned() });
         }
+        // What its signers vouched for then has passed, whatever the clock says now.
+        client.pass();
         Ok(Some(self.registry(client, at)?.last_known().noticing(notices)))
     }
 
     fn client(&self, fetcher: Fetcher, known: Documents, floor: Floor) -> Result<Client, TrustError> {
-        Client::with(fetcher, &self.source, &self.pinned_root, known, floor, self.limits)
+        Client::new(fetcher, &self.source, &self.pinned_root, known, floor, self.limits)
     }
 
     fn registry(&self, client: Client, now: Timestamp) -> Result<Registry, TrustError> {

@@ -25,7 +25,7 @@ use crate::cache::TargetCache;
 use crate::client::Client;
 use crate::error::TrustError;
 use crate::store::Notice;
-use crate::trusted::{Published, Trusted, TrustedModule};
+use crate::trusted::{self, Published, Trusted, TrustedModule, module_paths};
 
 /// The registry as one refresh found it.
 #[derive(Debug)]
@@ -159,10 +159,18 @@ impl Registry {
     /// One version of a module: its manifest, and its component.
     pub fn fetch_module(&self, id: &Name, version: &Version) -> Result<TrustedModule, TrustError> {
         let manifest = self.fetch::<Manifest>(id, version)?;
-        let path = |kind| TargetPath::new(kind, id.clone(), version.clone());
-        let component_path = path(TargetKind::ModuleComponent)?;
+        let [manifest_path, component_path] = module_paths(id, version)?;
         let component = self.bytes(&component_path, self.limits.component_bytes_max)?;
-        TrustedModule::join(manifest, &path(TargetKind::ModuleManifest)?, &component_path, component)
+        TrustedModule::join(manifest, &manifest_path, &component_path, component)
+    }
+
+    /// Checks that the component which is listed beside a manifest is the one that it names. Nothing is fetched.
+    pub fn check_component(&self, manifest: &Trusted<Manifest>) -> Result<(), TrustError> {
+        let [manifest_path, component_path] = module_paths(&manifest.value().id, manifest.version())?;
+        let listed = self.targets.get(&component_path);
+        let listed = listed.ok_or_else(|| TrustError::Missing { path: component_path.clone() })?;
+        let (digest, bytes) = (listed.digest, listed.entry.length);
+        trusted::check_component(manifest, &manifest_path, &component_path, digest, bytes)
     }
 
     /// Fetches one target as an agent would use it, and looks at everything that it would look at.

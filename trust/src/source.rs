@@ -102,13 +102,16 @@ impl fmt::Display for RegistrySource {
 
 /// Fetches files of a registry, within limits.
 #[derive(Clone)]
-pub(crate) enum Fetcher {
+pub struct Fetcher(Way);
+
+#[derive(Clone)]
+enum Way {
     Folder(PathBuf),
     Web {
         base: Url,
         client: reqwest::Client,
     },
-    /// Nothing: a site that is offline.
+    /// A site that is offline.
     Nowhere,
     /// A repository that is not published yet.
     Given(Arc<dyn Repository>),
@@ -116,19 +119,20 @@ pub(crate) enum Fetcher {
 
 impl fmt::Debug for Fetcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Folder(path) => write!(f, "Fetcher({})", path.display()),
-            Self::Web { base, .. } => write!(f, "Fetcher({base})"),
-            Self::Given(_) => f.write_str("Fetcher(given)"),
-            Self::Nowhere => f.write_str("Fetcher(nowhere)"),
+        match &self.0 {
+            Way::Folder(path) => write!(f, "Fetcher({})", path.display()),
+            Way::Web { base, .. } => write!(f, "Fetcher({base})"),
+            Way::Given(_) => f.write_str("Fetcher(given)"),
+            Way::Nowhere => f.write_str("Fetcher(nowhere)"),
         }
     }
 }
 
 impl Fetcher {
-    pub(crate) fn new(source: &RegistrySource, limits: &TrustLimits) -> Result<Self, RegistrySourceError> {
+    /// From a folder, or from a web server within the limits' times.
+    pub fn new(source: &RegistrySource, limits: &TrustLimits) -> Result<Self, RegistrySourceError> {
         let base = match source {
-            RegistrySource::Folder(path) => return Ok(Self::Folder(path.clone())),
+            RegistrySource::Folder(path) => return Ok(Self(Way::Folder(path.clone()))),
             RegistrySource::Web(url) => url.clone(),
         };
         let mut client = reqwest::Client::builder()
@@ -147,7 +151,17 @@ impl Fetcher {
             address: source.to_string(),
             why: crate::error::chain(&error),
         })?;
-        Ok(Self::Web { base, client })
+        Ok(Self(Way::Web { base, client }))
+    }
+
+    /// From nowhere: a site that is offline.
+    pub(crate) fn nowhere() -> Self {
+        Self(Way::Nowhere)
+    }
+
+    /// From a repository that is not published yet.
+    pub(crate) fn given(repository: Arc<dyn Repository>) -> Self {
+        Self(Way::Given(repository))
     }
 
     async fn fetch(&self, folder: &str, name: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, Error> {
@@ -156,11 +170,11 @@ impl Fetcher {
         if name.is_empty() || !plain || name.contains(['\\', '?', '#', ':']) {
             return Err(Error::Malformed(format!("`{name}` leaves its folder")));
         }
-        match self {
-            Self::Nowhere => Err(Error::transport("offline")),
-            Self::Given(_) => Err(Error::Malformed(format!("`{folder}/{name}` is not a file"))),
-            Self::Folder(base) => read_file(&base.join(folder).join(name), bytes_max),
-            Self::Web { base, client } => {
+        match &self.0 {
+            Way::Nowhere => Err(Error::transport("offline")),
+            Way::Given(_) => Err(Error::Malformed(format!("`{folder}/{name}` is not a file"))),
+            Way::Folder(base) => read_file(&base.join(folder).join(name), bytes_max),
+            Way::Web { base, client } => {
                 let url = base
                     .join(&format!("{folder}/{name}"))
                     .map_err(|error| Error::transport_with_source(format!("`{name}`"), error))?;
@@ -172,15 +186,15 @@ impl Fetcher {
 
 impl Repository for Fetcher {
     fn fetch_metadata<'a>(&'a self, name: &'a str, max_length: u64) -> FetchFuture<'a> {
-        match self {
-            Self::Given(repository) => repository.fetch_metadata(name, max_length),
+        match &self.0 {
+            Way::Given(repository) => repository.fetch_metadata(name, max_length),
             _ => Box::pin(self.fetch("metadata", name, max_length)),
         }
     }
 
     fn fetch_target<'a>(&'a self, path: &'a str, max_length: u64) -> FetchFuture<'a> {
-        match self {
-            Self::Given(repository) => repository.fetch_target(path, max_length),
+        match &self.0 {
+            Way::Given(repository) => repository.fetch_target(path, max_length),
             _ => Box::pin(self.fetch("targets", path, max_length)),
         }
     }

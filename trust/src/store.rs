@@ -2,14 +2,17 @@
 //!
 //! ```text
 //! known.json          metadata as it was verified, all roles in one file
+//! known.copy.json     the same again
 //! floor.json          what the registry must not fall below
 //! targets/<sha256>    exact bytes of targets
 //! ```
 //!
 //! Each file is replaced whole, and begins with the SHA-256 of the rest, so that one that is torn or has rotted is seen.
-//! The floor stands in both `.json` files, once as metadata and once as numbers: if one is damaged or missing, the other
-//! has it. If both are, a site that has been here before does not begin again as if it were new, because then an old
-//! registry would pass for the current one.
+//! The metadata stands twice, so that a site whose disk rots while its registry is away, or old, still knows what was
+//! published, what is held included. The copy is written first: where the two differ, it is the newer one.
+//! The floor stands in all of them, as metadata and as numbers: if one kind is damaged or missing, the other has it. If
+//! both are, a site that has been here before does not begin again as if it were new, because then an old registry would
+//! pass for the current one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read as _};
@@ -150,6 +153,14 @@ pub enum Notice {
         /// What was wrong with it.
         why: String,
     },
+    /// The metadata was lost, and its second copy was not.
+    #[error(
+        "the site's copy of the registry was damaged ({why}); its second copy is whole and takes its place"
+    )]
+    CopyUsed {
+        /// What was wrong with the first.
+        why: String,
+    },
     /// The floor was lost and is taken from the metadata.
     #[error(
         "the site's record of the versions that it has seen was damaged ({why}); it is taken from the site's copy of the \
@@ -224,10 +235,10 @@ impl Store {
 
     /// Reads what is known under this pinned root.
     pub fn load(&self, pinned_root: &[u8]) -> Result<Loaded, TrustError> {
-        let known = self.read::<Known>(KNOWN)?;
+        let mut notices = Vec::new();
+        let known = self.read_known(&mut notices)?;
         let floor = self.read::<Floor>(FLOOR)?;
         let new = Floor::of(pinned_root);
-        let mut notices = Vec::new();
         if let Read::Whole(floor) = &floor
             && !floor.is_of(pinned_root)
         {
@@ -255,12 +266,30 @@ impl Store {
         Ok(Loaded { known, floor, notices })
     }
 
-    /// Keeps what is known now. The floor comes first: if the second write does not happen, the next refresh asks for
+    /// Keeps what is known now. The floor comes first: if the other writes do not happen, the next refresh asks for
     /// what this one has seen.
     pub fn save(&self, known: &Known, floor: &Floor) -> Result<(), FileError> {
         self.write(FLOOR, floor)?;
         failpoint("trust.floor-saved");
+        self.write(KNOWN_COPY, known)?;
+        failpoint("trust.copy-saved");
         self.write(KNOWN, known)
+    }
+
+    /// The metadata, or its copy where it is lost. Which of the two it is makes no difference to what follows: either is
+    /// verified again from the pinned root, and a refresh holds either to the floor.
+    fn read_known(&self, notices: &mut Vec<Notice>) -> Result<Read<Known>, FileError> {
+        let known = self.read::<Known>(KNOWN)?;
+        if let Read::Whole(_) = known {
+            return Ok(known);
+        }
+        match self.read::<Known>(KNOWN_COPY)? {
+            Read::Whole(copy) => {
+                notices.push(Notice::CopyUsed { why: known.why() });
+                Ok(Read::Whole(copy))
+            }
+            _ => Ok(known),
+        }
     }
 
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Read<T>, FileError> {
@@ -305,6 +334,7 @@ impl Store {
 }
 
 const KNOWN: &str = "known.json";
+const KNOWN_COPY: &str = "known.copy.json";
 const FLOOR: &str = "floor.json";
 pub(crate) const TARGETS_FOLDER: &str = "targets";
 

@@ -145,15 +145,48 @@ fn rot(path: &Path) {
     std::fs::write(path, bytes).unwrap();
 }
 
+/// The metadata and its second copy.
+const BOTH_COPIES: [&str; 2] = ["known.json", "known.copy.json"];
+
 #[test]
-fn a_damaged_copy_is_built_again_and_its_floor_stays() {
+fn the_second_copy_takes_the_place_of_a_damaged_one() {
+    let fixture = Fixture::new();
+    fixture.publish(2, &[(SENSITIVE_PATH, SENSITIVE)]);
+    fixture.trust().refresh(today()).unwrap();
+    for (damaged, said) in [("known.json", true), ("known.copy.json", false)] {
+        rot(&fixture.store().join(damaged));
+        // Even while the registry serves something old.
+        let known = fixture.trust().last_known().unwrap().unwrap();
+        assert_eq!(known.targets().count(), 1, "{damaged}");
+        assert_eq!(matches!(known.notices(), [Notice::CopyUsed { .. }]), said, "{:?}", known.notices());
+        fixture.publish(1, &[]);
+        assert!(matches!(fixture.trust().refresh(today()), Err(TrustError::Rollback { trusted: 2, .. })));
+        assert_eq!(fixture.trust().last_known().unwrap().unwrap().targets().count(), 1, "{damaged}");
+        // The refresh wrote both anew.
+        assert_eq!(fixture.stored_bytes("known.json"), fixture.stored_bytes("known.copy.json"), "{damaged}");
+        fixture.publish(2, &[(SENSITIVE_PATH, SENSITIVE)]);
+        fixture.trust().refresh(today()).unwrap();
+    }
+    // An old copy, under a floor that is newer: what is asked for is what the floor says.
+    let old = fixture.stored_bytes("known.copy.json");
+    fixture.publish(3, &[]);
+    fixture.trust().refresh(today()).unwrap();
+    std::fs::write(fixture.store().join("known.copy.json"), old).unwrap();
+    rot(&fixture.store().join("known.json"));
+    fixture.publish(2, &[(SENSITIVE_PATH, SENSITIVE)]);
+    assert!(matches!(fixture.trust().refresh(today()), Err(TrustError::Rollback { trusted: 3, .. })));
+}
+
+#[test]
+fn damaged_copies_are_built_again_and_their_floor_stays() {
     let fixture = Fixture::new();
     fixture.publish(2, &[(SENSITIVE_PATH, SENSITIVE)]);
     fixture.trust().refresh(today()).unwrap();
     let remove = |path: &Path| std::fs::remove_file(path).unwrap();
     let empty = |path: &Path| std::fs::write(path, b"").unwrap();
     for damage in [&rot as &dyn Fn(&Path), &remove, &empty] {
-        damage(&fixture.store().join("known.json"));
+        let damage = || BOTH_COPIES.iter().for_each(|file| damage(&fixture.store().join(file)));
+        damage();
         assert!(matches!(fixture.trust().last_known(), Err(TrustError::LastKnown { .. })));
         fixture.publish(1, &[]);
         assert!(matches!(fixture.trust().refresh(today()), Err(TrustError::Rollback { trusted: 2, .. })));
@@ -161,7 +194,7 @@ fn a_damaged_copy_is_built_again_and_its_floor_stays() {
         // What the failed refresh kept is no registry, but a copy that is whole.
         let registry = fixture.trust().refresh(today()).unwrap();
         assert_eq!(registry.targets().count(), 1);
-        damage(&fixture.store().join("known.json"));
+        damage();
         let registry = fixture.trust().refresh(today()).unwrap();
         assert!(matches!(registry.notices(), [Notice::Rebuilt { .. }]), "{:?}", registry.notices());
         assert!(fixture.trust().refresh(today()).unwrap().notices().is_empty());
@@ -183,16 +216,17 @@ fn a_damaged_floor_is_taken_from_the_copy() {
 }
 
 #[test]
-fn a_site_that_lost_both_does_not_begin_anew_by_itself() {
+fn a_site_that_lost_all_does_not_begin_anew_by_itself() {
     let fixture = Fixture::new();
     fixture.publish(2, &[(SENSITIVE_PATH, SENSITIVE)]);
     let registry = fixture.trust().refresh(today()).unwrap();
     registry.fetch_latest::<SensitiveCodes>(&name("england")).unwrap();
-    for file in ["known.json", "floor.json"] {
+    let all = || BOTH_COPIES.into_iter().chain(["floor.json"]);
+    for file in all() {
         rot(&fixture.store().join(file));
     }
     assert!(matches!(fixture.trust().refresh(today()), Err(TrustError::FloorLost { .. })));
-    for file in ["known.json", "floor.json"] {
+    for file in all() {
         std::fs::remove_file(fixture.store().join(file)).unwrap();
     }
     let lost = fixture.trust().refresh(today()).unwrap_err();
@@ -322,7 +356,7 @@ fn keys_that_are_rotated_take_their_versions_with_them() {
     // Not without the new root: the old versions count under the old keys.
     std::fs::remove_file(fixture.repository().join("metadata/2.root.json")).unwrap();
     fixture.trust().refresh(today()).unwrap();
-    std::fs::remove_file(fixture.store().join("known.json")).unwrap();
+    BOTH_COPIES.iter().for_each(|file| std::fs::remove_file(fixture.store().join(file)).unwrap());
     let refused = fixture.trust().refresh(today());
     assert!(
         matches!(refused, Err(TrustError::Rollback { ref role, trusted: 2, offered: 1, .. }) if role == "root"),

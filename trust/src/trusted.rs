@@ -5,6 +5,7 @@ use lockgate_signing::cohort::Cohort;
 use lockgate_signing::digest::Digest;
 use lockgate_signing::direction::Direction;
 use lockgate_signing::holds::Holds;
+use lockgate_signing::ids::Name;
 use lockgate_signing::manifest::Manifest;
 use lockgate_signing::mapping::Mapping;
 use lockgate_signing::policy::{ObjectionPolicy, SensitiveCodes};
@@ -124,18 +125,9 @@ impl TrustedModule {
         component_path: &TargetPath,
         component: Vec<u8>,
     ) -> Result<Self, TrustError> {
-        let Some(declared) = &manifest.value().component else {
-            return Err(TrustError::NoComponent { path: manifest_path.clone() });
-        };
-        // Swapped component: both files are signed, but the manifest was reviewed with another component. The digest
-        // binds the two, whatever the registry's list says.
         let component_digest = Digest::of(&component);
-        if declared.digest != component_digest || declared.bytes != component.len() as u64 {
-            return Err(TrustError::OtherComponent {
-                path: component_path.clone(),
-                why: format!("{component_digest} in place of {}", declared.digest),
-            });
-        }
+        let bytes = component.len() as u64;
+        check_component(&manifest, manifest_path, component_path, component_digest, bytes)?;
         Ok(Self { manifest, component, component_digest })
     }
 
@@ -153,6 +145,33 @@ impl TrustedModule {
     pub fn component_digest(&self) -> Digest {
         self.component_digest
     }
+}
+
+/// The paths of a module's manifest and of its component.
+pub(crate) fn module_paths(id: &Name, version: &Version) -> Result<[TargetPath; 2], TrustError> {
+    let path = |kind| TargetPath::new(kind, id.clone(), version.clone());
+    Ok([path(TargetKind::ModuleManifest)?, path(TargetKind::ModuleComponent)?])
+}
+
+/// Swapped component: both files are signed, but the manifest was reviewed with another component. The digest binds the
+/// two, whatever the registry's list says.
+pub(crate) fn check_component(
+    manifest: &Trusted<Manifest>,
+    manifest_path: &TargetPath,
+    component_path: &TargetPath,
+    digest: Digest,
+    bytes: u64,
+) -> Result<(), TrustError> {
+    let Some(declared) = &manifest.value().component else {
+        return Err(TrustError::NoComponent { path: manifest_path.clone() });
+    };
+    if declared.digest != digest || declared.bytes != bytes {
+        return Err(TrustError::OtherComponent {
+            path: component_path.clone(),
+            why: format!("{digest} in place of {}", declared.digest),
+        });
+    }
+    Ok(())
 }
 
 impl std::fmt::Debug for TrustedModule {

@@ -9,8 +9,17 @@ use super::case::Case;
 use crate::TestResult;
 
 /// Where a refresh is killed, in its order.
-pub(crate) const DIES_AT: [&str; 5] =
-    ["trust.before-fetch", "trust.fetched", "trust.floor-saved", "trust.targets-fetched", "trust.saved"];
+pub(crate) const DIES_AT: [&str; 6] = [
+    "trust.before-fetch",
+    "trust.fetched",
+    "trust.floor-saved",
+    "trust.copy-saved",
+    "trust.targets-fetched",
+    "trust.saved",
+];
+
+/// What was verified, and the same again.
+pub(super) const COPIES: [&str; 2] = ["known.json", "known.copy.json"];
 
 type Damage = fn(&Path) -> std::io::Result<()>;
 
@@ -29,11 +38,52 @@ const DAMAGES: [(&str, Damage); 4] = [
     ("gone", |file| std::fs::remove_file(file)),
 ];
 
+impl Case {
+    fn damage_copies(&self, damage: Damage) -> TestResult {
+        COPIES.iter().try_for_each(|file| Ok(damage(&self.trust().join(file))?))
+    }
+}
+
 #[test]
-fn a_damaged_copy_is_built_again() -> TestResult {
+fn a_damaged_copy_is_made_good_from_the_second() -> TestResult {
     for (what, damage) in DAMAGES {
         let case = Case::new()?;
         damage(&case.trust().join("known.json"))?;
+        let refreshed = case.refreshes()?;
+        ensure!(refreshed.stderr.contains("its second copy is whole"), "{what}: {refreshed:?}");
+        ensure!(!case.refreshes()?.stderr.contains("second copy"), "{what}: it is said again");
+        // The other one: nothing is lost, and it is written again.
+        damage(&case.trust().join("known.copy.json"))?;
+        case.refreshes()?;
+        let [first, second] = COPIES.map(|file| std::fs::read(case.trust().join(file)));
+        ensure!(first? == second?, "{what}: the second copy was not written again");
+        case.still_runs()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_damaged_copy_and_an_old_registry_or_none() -> TestResult {
+    for (what, damage) in DAMAGES {
+        let case = Case::new()?;
+        let old = std::fs::read(case.forge.file("timestamp.json"))?;
+        case.forge.revise("timestamp", |_| {})?;
+        case.refreshes()?;
+        std::fs::write(case.forge.file("timestamp.json"), old)?;
+        damage(&case.trust().join("known.json"))?;
+        case.is_refused("went back: timestamp").with_context(|| what)?;
+        damage(&case.trust().join("known.json"))?;
+        case.move_registry("http://127.0.0.1:1/")?;
+        case.is_refused("cannot be read").with_context(|| what)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn damaged_copies_are_built_again() -> TestResult {
+    for (what, damage) in DAMAGES {
+        let case = Case::new()?;
+        case.damage_copies(damage)?;
         let refreshed = case.refreshes()?;
         ensure!(refreshed.stderr.contains("it is built again from the pinned root"), "{what}: {refreshed:?}");
         ensure!(!case.refreshes()?.stderr.contains("built again"), "{what}: it is said again");
@@ -43,7 +93,7 @@ fn a_damaged_copy_is_built_again() -> TestResult {
 }
 
 #[test]
-fn a_damaged_copy_does_not_let_an_old_registry_in() -> TestResult {
+fn damaged_copies_do_not_let_an_old_registry_in() -> TestResult {
     for (what, damage) in DAMAGES {
         let case = Case::new()?;
         let timestamp = case.forge.file("timestamp.json");
@@ -52,7 +102,7 @@ fn a_damaged_copy_does_not_let_an_old_registry_in() -> TestResult {
         case.refreshes()?;
         let current = std::fs::read(&timestamp)?;
         std::fs::write(&timestamp, old)?;
-        damage(&case.trust().join("known.json"))?;
+        case.damage_copies(damage)?;
         let refused = case.run(AS_OF, &["refresh"])?.expect(1)?;
         ensure!(refused.stderr.contains("went back: timestamp"), "{what}: {refused:?}");
         std::fs::write(&timestamp, current)?;
@@ -83,9 +133,9 @@ fn a_damaged_floor_is_taken_from_the_copy() -> TestResult {
 }
 
 #[test]
-fn a_site_that_lost_both_says_so_and_does_not_begin_anew_by_itself() -> TestResult {
+fn a_site_that_lost_all_says_so_and_does_not_begin_anew_by_itself() -> TestResult {
     let case = Case::new()?;
-    for file in ["known.json", "floor.json"] {
+    for file in COPIES.into_iter().chain(["floor.json"]) {
         std::fs::write(case.trust().join(file), "torn")?;
     }
     let refused = case.run(AS_OF, &["refresh"])?.expect(1)?;
@@ -122,6 +172,13 @@ fn a_kill_at_every_place_of_a_refresh() -> TestResult {
         let old = std::fs::read(case.forge.file("timestamp.json"))?;
         case.forge.revise("timestamp", |_| {})?;
         case.refresh_dies_at(place)?;
+        if !matches!(place, "trust.before-fetch" | "trust.fetched") {
+            // The floor is what it is written first for: the metadata is still the old one where it was killed then.
+            let current = std::fs::read(case.forge.file("timestamp.json"))?;
+            std::fs::write(case.forge.file("timestamp.json"), &old)?;
+            case.is_refused("went back: timestamp").with_context(|| place)?;
+            std::fs::write(case.forge.file("timestamp.json"), current)?;
+        }
         // Whether the killed one saw the new version or not, the one before it is not let in after it was seen.
         case.refreshes()?;
         std::fs::write(case.forge.file("timestamp.json"), old)?;

@@ -50,7 +50,7 @@ fn rollback_of_the_root() -> TestResult {
     std::fs::write(case.forge.file("timestamp.json"), old)?;
     case.is_refused("not signed by the people it should be: signature threshold not met for role timestamp")?;
     // The same, where the site's copy of the new root is gone as well.
-    std::fs::remove_file(case.trust().join("known.json"))?;
+    super::store::COPIES.iter().try_for_each(|file| std::fs::remove_file(case.trust().join(file)))?;
     let refused = case.run(lockgate_tests::AS_OF, &["refresh"])?.expect(1)?;
     anyhow::ensure!(
         refused.stderr.contains("went back: root is version 1, and this site has seen 2"),

@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
 use jiff::Timestamp;
 use lockgate_signing::digest::Digest;
-use lockgate_trust::{Client, Known, Loaded, RegistrySource, Store, TrustLimits};
+use lockgate_trust::{Client, Fetcher, Known, Loaded, RegistrySource, Store, TrustLimits};
 use sigstore_tuf::TargetFile;
 
 /// The suite's command line (its CLIENT-CLI.md).
@@ -71,7 +71,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (pinned, now) = (std::fs::read(&pinned)?, Timestamp::now());
     let store = Store::open(&own.join("store"), &limits)?;
     let Loaded { known, floor, .. } = store.load(&pinned)?;
-    let mut client = Client::new(&source, &pinned, known.documents.clone(), floor, limits)?;
+    let fetcher = Fetcher::new(&source, &limits)?;
+    let mut client = Client::new(fetcher, &source, &pinned, known.documents.clone(), floor, limits)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let done = runtime.block_on(async {
         client.refresh(now).await?;

@@ -159,6 +159,11 @@ impl Fixture {
         let entries = std::fs::read_dir(self.store().join(folder)).unwrap();
         entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect()
     }
+
+    /// A file of the store.
+    pub(super) fn stored_bytes(&self, file: &str) -> Vec<u8> {
+        std::fs::read(self.store().join(file)).unwrap()
+    }
 }
 
 fn entry(bytes: &[u8]) -> Value {
