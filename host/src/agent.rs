@@ -158,8 +158,9 @@ impl Agent {
         for standing in view.standings.iter().filter(|it| only.is_none_or(|only| *only == it.module)) {
             // The installed version comes first; what follows it is a newer one.
             if let Some(last) = outcomes.last_mut().filter(|last| last.module == standing.module) {
-                last.waiting =
-                    matches!(standing.standing, Standing::Waiting(_)).then(|| standing.version.clone());
+                if matches!(standing.standing, Standing::Waiting(_)) {
+                    last.waiting = Some(standing.version.clone());
+                }
                 continue;
             }
             let result = match &standing.standing {

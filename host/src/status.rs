@@ -322,8 +322,8 @@ impl DirectionLine {
                 let answer = view.decisions.answer(&value.id).filter(|answer| answer.document == document);
                 let state = match answer {
                     Some(answer) if !answer.accepted => "refused",
-                    _ if view.today > value.not_after => "over",
-                    Some(_) if view.today < value.not_before => "not-yet",
+                    _ if view.today.clock > value.not_after => "over",
+                    Some(_) if !view.today.is_within(|day| value.stands_on(day)) => "not-yet",
                     Some(_) => "accepted",
                     None => "open",
                 };

@@ -2,7 +2,7 @@
 //!
 //! 1. [`published`]: what the registry says to this site: rollouts, holds, directions, policy.
 //! 2. [`decisions`]: what this site decided, read from its ledger: installed, refused, revoked for ever, directions answered.
-//! 3. [`standing`]: the two together, as of a day: what runs, what waits for a person, and what must not run.
+//! 3. [`standing`]: the two together, as of a day ([`today`]): what runs, what waits for a person, and what must not run.
 //!
 //! Nothing is installed from a registry that cannot be asked: what is installed goes on to its own last day. The ledger is
 //! the only record of decisions, and is on stable storage before anything follows from one.
@@ -10,6 +10,7 @@
 pub mod decisions;
 pub mod published;
 pub mod standing;
+pub mod today;
 
 use jiff::civil::Date;
 use lockgate_durable::{FileError, at};
@@ -30,6 +31,7 @@ use crate::run::Now;
 use decisions::{Decisions, Installed};
 use published::{Offer, Published};
 use standing::{ModuleStanding, Standing};
+use today::Today;
 
 /// Something about a module cannot be decided or done.
 #[derive(Debug, thiserror::Error)]
@@ -164,7 +166,7 @@ pub struct View {
     /// What follows, by module; the installed version before a newer one.
     pub standings: Vec<ModuleStanding>,
     /// The day.
-    pub today: Date,
+    pub today: Today,
     /// Why the registry could not be asked, where this is the last known one in its place.
     pub failed: Option<ModulesError>,
 }
@@ -200,6 +202,10 @@ impl Modules {
         failpoint("refresh.known");
         for notice in registry.notices() {
             tracing::warn!("{notice}");
+        }
+        for (module, it) in published.unsound.iter().flat_map(|(id, all)| all.iter().map(move |it| (id, it)))
+        {
+            tracing::warn!(%module, version = %it.version, "is refused: {}", it.why);
         }
         self.remember_revocations(&published, ledger, now)?;
         let mut view = self.view(registry, published, ledger.entries(), now.today);
@@ -334,6 +340,7 @@ impl Modules {
             let module = self.installed.module(module, &installed.version, installed.manifest)?;
             Ok(module.manifest().clone())
         };
+        let today = Today::new(today, &registry);
         let standings = standing::standings(&self.config, &published, &decisions, manifest, today);
         View { registry, published, decisions, standings, today, failed: None }
     }
@@ -435,7 +442,7 @@ impl View {
             let value = direction.value();
             let answer = self.decisions.answer(&value.id);
             value.module == *module
-                && value.stands_on(self.today)
+                && self.today.is_within(|day| value.stands_on(day))
                 && answer.is_some_and(|answer| answer.accepted && answer.document == direction.digest())
         };
         self.published.directions.values().filter(stands).cloned().collect()
@@ -458,6 +465,12 @@ impl View {
                 });
             }
             return Ok(offer);
+        }
+        let unsound = self.published.unsound.get(module).into_iter().flatten();
+        let mut unsound = unsound.filter(|it| it.stands_on(self.today));
+        if let Some(it) = unsound.find(|it| version.is_none_or(|version| it.version == *version)) {
+            let (module, version, why) = (module.clone(), it.version.clone(), it.why.clone());
+            return Err(ModulesError::NotRunnable { module, version, why });
         }
         match (version, self.decisions.installed(module)) {
             (None, Some(installed)) => Err(ModulesError::AlreadyInstalled {

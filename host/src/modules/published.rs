@@ -19,6 +19,7 @@ use lockgate_trust::{Published as Document, Registry, TrustError, Trusted};
 use semver::Version;
 
 use super::ModulesError;
+use super::today::Today;
 use crate::config::{Config, TokensConfig};
 
 /// What the registry says to one site.
@@ -38,6 +39,8 @@ pub struct Published {
     pub holds: Trusted<Holds>,
     /// What is offered to this site, by module, the newest version last. Days are not looked at yet.
     pub offers: BTreeMap<Name, Vec<Offer>>,
+    /// What rollouts name for this site and is not what was signed for, by module.
+    pub unsound: BTreeMap<Name, Vec<Unsound>>,
     /// Directions that are for this site.
     pub directions: BTreeMap<Name, Trusted<Direction>>,
     /// What could not be read, and stops nothing else.
@@ -61,9 +64,28 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// Whether a step of it stands on this day, and the manifest too.
-    pub fn stands_on(&self, day: Date) -> bool {
-        self.steps.iter().any(|step| step.stands_on(day)) && day <= self.manifest.value().not_after
+    /// Whether a step of it stands today, and the manifest too.
+    pub fn stands_on(&self, today: Today) -> bool {
+        let last = self.manifest.value().not_after;
+        self.steps.iter().any(|step| today.is_within(|day| step.stands_on(day) && day <= last))
+    }
+}
+
+/// A version of a module that a rollout names for this site, and that is refused whatever the site decides: its manifest
+/// cannot be read, or the registry lists another component than the manifest names.
+#[derive(Debug, Clone)]
+pub struct Unsound {
+    /// The version.
+    pub version: Version,
+    /// What is wrong with it.
+    pub why: String,
+    steps: Vec<RolloutStep>,
+}
+
+impl Unsound {
+    /// Whether a step names it today.
+    pub fn stands_on(&self, today: Today) -> bool {
+        self.steps.iter().any(|step| today.is_within(|day| step.stands_on(day)))
     }
 }
 
@@ -114,6 +136,7 @@ impl Published {
             token_keys: BTreeMap::new(),
             holds,
             offers: BTreeMap::new(),
+            unsound: BTreeMap::new(),
             directions: BTreeMap::new(),
             problems: Vec::new(),
             cohorts: Cohorts::default(),
@@ -211,11 +234,13 @@ impl Published {
         }
         let mut offers = Vec::new();
         for (version, steps) in by_version {
-            let manifest = match registry.fetch::<Manifest>(module, version) {
+            // The component itself is fetched only where it is installed; which one is listed is known before.
+            let manifest = registry.fetch::<Manifest>(module, version);
+            let manifest = match manifest.and_then(|it| registry.check_component(&it).map(|()| it)) {
                 Ok(manifest) => manifest,
                 Err(error) if is_of_one_target(&error) => {
-                    let what = format!("{module} {version} is offered and cannot be read: {error}");
-                    self.problems.push(Problem { about: module.clone(), what, of_site: false });
+                    let unsound = Unsound { version: version.clone(), why: error.to_string(), steps };
+                    self.unsound.entry(module.clone()).or_default().push(unsound);
                     continue;
                 }
                 Err(error) => return Err(error.into()),

@@ -12,6 +12,7 @@ use semver::Version;
 
 use super::decisions::{Decisions, Installed, Revoked};
 use super::published::{Offer, Published};
+use super::today::Today;
 use crate::config::{Approve, Config};
 use crate::ledger::Approval;
 
@@ -51,6 +52,8 @@ pub enum Standing {
     Expired(Date),
     /// It is installed, and its files here are gone or damaged.
     Damaged(String),
+    /// It is offered, and is not what was signed for.
+    Unsound(String),
 }
 
 impl Standing {
@@ -61,7 +64,7 @@ impl Standing {
             Self::Offered(_) => "offered",
             Self::Waiting(_) => "waiting",
             Self::Held(_) => "held",
-            Self::Refused => "refused",
+            Self::Refused | Self::Unsound(_) => "refused",
             Self::Revoked(_) => "revoked",
             Self::Expired(_) => "expired",
             Self::Damaged(_) => "damaged",
@@ -95,16 +98,18 @@ impl Standing {
                 format!("was valid until {until}; the publishing team has to publish a newer one")
             }
             Self::Damaged(why) => why.clone(),
+            Self::Unsound(why) => format!("is refused: {why}"),
         }
     }
 
     /// Whether nothing goes on until a person does something here.
     pub fn needs_person(&self) -> bool {
-        matches!(self, Self::Waiting(_) | Self::Expired(_) | Self::Damaged(_))
+        matches!(self, Self::Waiting(_) | Self::Expired(_) | Self::Damaged(_) | Self::Unsound(_))
     }
 }
 
-/// How every module of this site stands, in the order of their names; what is installed comes before what is offered.
+/// How every module of this site stands, in the order of their names; what is installed comes before what is offered, and
+/// that before what is refused because it is not what was signed for.
 ///
 /// `manifest_of` reads the manifest of an installed version.
 pub fn standings(
@@ -112,12 +117,13 @@ pub fn standings(
     published: &Published,
     decisions: &Decisions,
     manifest_of: impl Fn(&Name, &Installed) -> Result<Trusted<Manifest>, TrustError>,
-    today: Date,
+    today: Today,
 ) -> Vec<ModuleStanding> {
     let ids: BTreeSet<Name> = decisions
         .modules()
         .filter(|module| config.modules.as_ref().is_none_or(|wanted| wanted.contains(module)))
         .chain(published.offers.keys())
+        .chain(published.unsound.keys())
         .cloned()
         .collect();
     let mut standings = Vec::new();
@@ -139,6 +145,15 @@ pub fn standings(
         if let Some(offer) = newer {
             standings.push(of_offer(config.approve, &module, offer, manifest.as_ref(), decisions));
         }
+        let unsound = published.unsound.get(&module).map(Vec::as_slice).unwrap_or_default();
+        standings.extend(unsound.iter().filter(|it| it.stands_on(today)).map(|it| ModuleStanding {
+            module: module.clone(),
+            version: it.version.clone(),
+            standing: Standing::Unsound(it.why.clone()),
+            manifest: None,
+            until: None,
+            is_to_be_renewed: false,
+        }));
     }
     standings
 }
@@ -158,7 +173,7 @@ fn of_installed(
     offers: &[Offer],
     published: &Published,
     decisions: &Decisions,
-    today: Date,
+    today: Today,
 ) -> ModuleStanding {
     let offer = offers.iter().find(|offer| offer.version == installed.version);
     // What the rollout says now, where it still names this version for this site; else what it said last.
@@ -172,7 +187,7 @@ fn of_installed(
         Standing::Revoked(revoked.clone())
     } else if let Err(error) = manifest {
         Standing::Damaged(error.to_string())
-    } else if let Some(until) = until.filter(|until| today > *until) {
+    } else if let Some(until) = until.filter(|until| today.clock > *until) {
         Standing::Expired(until)
     } else if let Some(hold) = published.hold(module) {
         Standing::Held(hold.clone())

@@ -1,7 +1,8 @@
 //! What a web server can do to bytes: foreign, endless, slow, too many, swapped, out of place.
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use lockgate_signing::digest::Digest;
+use lockgate_tests::AS_OF;
 use lockgate_tests::http::answer;
 
 use super::case::{Case, MODULE};
@@ -136,6 +137,17 @@ fn a_component_swapped_under_a_valid_manifest() -> TestResult {
     let refreshed = case.refreshes()?;
     let says = "1.1.0/component.wasm` is not the component that its manifest names";
     ensure!(refreshed.stderr.contains(says), "{}", refreshed.stderr);
+    // `modules` asks nobody, and knows it all the same.
+    let listed = case.run(AS_OF, &["--json", "modules"])?.ok()?.json()?;
+    let version = |version: &str| listed["modules"].as_array()?.iter().find(|it| it["version"] == version);
+    let refused = version("1.1.0").context("version 1.1.0 is not listed")?;
+    let why = refused["detail"].as_str().unwrap_or_default();
+    ensure!(refused["state"] == "refused" && why.contains(says), "{listed}");
+    ensure!(version("1.0.0").is_some_and(|it| it["state"] == "installed"), "{listed}");
+    let approved = case.run(AS_OF, &["modules", "approve", MODULE, "--version", "1.1.0"])?.expect(1)?;
+    ensure!(approved.stderr.contains(says), "{}", approved.stderr);
+    let status = case.run(AS_OF, &["status"])?.expect(6)?;
+    ensure!(status.stdout.matches(says).count() == 2, "once in the table, once as a task: {}", status.stdout);
     case.still_runs()
 }
 

@@ -5,6 +5,7 @@ use lockgate_signing::bundle::BundleHeader;
 use lockgate_signing::digest::Digest;
 use lockgate_signing::envelope::verify;
 use lockgate_signing::keys::SigningKey;
+use lockgate_tests::AS_OF;
 
 use super::{Trial, after_refresh, bundles};
 use crate::TestResult;
@@ -55,9 +56,16 @@ fn only_the_cohort_is_offered_it_until_it_is_widened_to_all() -> TestResult {
 
 #[test]
 fn an_offer_has_a_first_and_a_last_day() -> TestResult {
-    let trial = Trial::new()?;
+    let mut trial = Trial::new()?;
     trial.offer(&[("1.0.0", "\"all\"", "not-before = \"2026-11-02\"\nnot-after = \"2026-11-03\"")])?;
     let mut site = trial.site("A81001", "auto")?;
+    assert_eq!(after_refresh(&site)?, NOTHING);
+    // A clock that is ahead begins nothing early: the registry was signed the day before.
+    site.options.as_of = "2026-11-02".to_owned();
+    assert_eq!(after_refresh(&site)?, NOTHING);
+    trial.stage.registry.go_on_to("2026-11-02");
+    trial.stage.registry.publish_command(&["refresh"])?.ok()?;
+    site.options.as_of = AS_OF.to_owned();
     assert_eq!(after_refresh(&site)?, NOTHING);
     site.options.as_of = "2026-11-02".to_owned();
     assert_eq!(after_refresh(&site)?, ["control 1.0.0 installed"]);
