@@ -92,6 +92,9 @@ pub struct RegistryConfig {
     pub give_up_s: u64,
 }
 
+/// The most that a pause or an answer of the registry may take: a day.
+const SECONDS_MAX: u64 = 86_400;
+
 /// A hold takes effect within the hour.
 fn default_refresh_s() -> u64 {
     3_600
@@ -149,13 +152,15 @@ pub enum ConfigError {
         /// Where and why.
         source: Box<toml::de::Error>,
     },
-    /// A pause that is none, or that would let a hold wait for days.
-    #[error("{}: `registry.refresh-s` is {refresh_s}; use 1 to 86400 seconds", path.display())]
-    Refresh {
+    /// A time in which nothing can be done, or that would let a hold wait for days.
+    #[error("{}: `{key}` is {seconds}; use 1 to {SECONDS_MAX} seconds", path.display())]
+    Seconds {
         /// The file.
         path: PathBuf,
+        /// Which one.
+        key: &'static str,
         /// The value.
-        refresh_s: u64,
+        seconds: u64,
     },
     /// A module named twice.
     #[error("{}: `modules` names `{name}` twice", path.display())]
@@ -177,9 +182,11 @@ impl Config {
         if let Some((_, name)) = modules.iter().enumerate().find(|(at, name)| modules[..*at].contains(name)) {
             return Err(ConfigError::Twice { path: path.to_owned(), name: name.clone() });
         }
-        let refresh_s = config.registry.refresh_s;
-        if !(1..=86_400).contains(&refresh_s) {
-            return Err(ConfigError::Refresh { path: path.to_owned(), refresh_s });
+        let RegistryConfig { refresh_s, give_up_s, .. } = config.registry;
+        for (key, seconds) in [("registry.refresh-s", refresh_s), ("registry.give-up-s", give_up_s)] {
+            if !(1..=SECONDS_MAX).contains(&seconds) {
+                return Err(ConfigError::Seconds { path: path.to_owned(), key, seconds });
+            }
         }
         let folder = path.parent().unwrap_or(Path::new("."));
         for relative in [&mut config.state_dir, &mut config.database.path, &mut config.registry.root] {
@@ -207,5 +214,56 @@ impl Config {
     /// The linker's public key, as pinned when the site was enrolled.
     pub fn linker_key_path(&self) -> PathBuf {
         self.state_dir.join("linker-key.pem")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+site = "A81001"
+kind = "practice"
+state-dir = "state"
+[database]
+path = "mirror.sqlite"
+mapping = "gp-extract"
+[registry]
+location = "https://registry.example.org"
+root = "root.json"
+policy = "objections-england"
+sensitive = "sensitive-england"
+recipients = "warehouse-england"
+[linker]
+url = "https://linker.example.org"
+[tokens]
+scheme = "oprf"
+keyholder = "https://keyholder.example.org"
+"#;
+
+    fn load(text: &str) -> Result<Config, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::load(&path).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn each_mistake_is_named() {
+        let good = load(GOOD).unwrap();
+        assert_eq!((good.registry.refresh_s, good.registry.give_up_s), (3_600, 120));
+        for (from, to, said) in [
+            ("[registry]", "[registry]\ngive-up-s = 0", "`registry.give-up-s` is 0; use 1 to 86400 seconds"),
+            ("[registry]", "[registry]\ngive-up-s = 86401", "`registry.give-up-s` is 86401"),
+            ("[registry]", "[registry]\nrefresh-s = 0", "`registry.refresh-s` is 0"),
+            ("[registry]", "[registry]\nrefresh = 1", "unknown field `refresh`"),
+            ("kind =", "modules = [\"a\", \"b\", \"a\"]\nkind =", "names `a` twice"),
+            ("A81001", "a81001", "site"),
+        ] {
+            let text = GOOD.replacen(from, to, 1);
+            assert_ne!(text, GOOD, "{from}");
+            let why = load(&text).unwrap_err();
+            assert!(why.contains(said), "{why}");
+        }
     }
 }

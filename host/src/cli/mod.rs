@@ -393,3 +393,28 @@ fn end_of_push(pushed: Result<(), AgentError>) -> anyhow::Result<End> {
         Err(error) => Err(error.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// The help of every command, as a reader at a terminal of 80 columns sees it.
+    #[test]
+    fn help() {
+        fn pages(command: &clap::Command, path: &str, text: &mut String) {
+            let help = command.clone().term_width(80).render_long_help();
+            *text += &format!("$ {path} --help\n{help}\n");
+            for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
+                pages(below, &format!("{path} {}", below.get_name()), text);
+            }
+        }
+        let mut command = Cli::command();
+        command.build();
+        command.clone().debug_assert();
+        let mut text = String::new();
+        pages(&command, "lockgate-agent", &mut text);
+        insta::assert_snapshot!(text);
+    }
+}
