@@ -130,12 +130,12 @@ pub(crate) struct Init {
     /// The folder to make; it must not exist, or be empty.
     pub dir: PathBuf,
     /// Who signs for which role (see docs/PUBLISHING.md): makes a proposal to be signed, and no keys.
-    #[arg(long, value_name = "FILE", conflicts_with = "keys")]
+    #[arg(long, value_name = "FILE")]
     pub roles: Option<PathBuf>,
     /// The folder of that proposal; beside the repository (`DIR-init`) when absent.
     #[arg(long, value_name = "DIR", requires = "roles")]
     pub out: Option<PathBuf>,
-    /// The folder for the keys; beside the repository (`DIR-keys`) when absent. Never serve it.
+    /// The folder for the keys; beside the repository (`DIR-keys`) when absent. Never serve it. Not used with --roles.
     #[arg(long, env = "LOCKGATE_KEYS", hide_env_values = true, value_name = "DIR")]
     pub keys: Option<PathBuf>,
     #[command(flatten)]

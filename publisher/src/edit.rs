@@ -1,45 +1,47 @@
 //! Cohorts, rollouts and holds, edited by command: each edit stages the next version of the whole document.
 
-use std::collections::BTreeMap;
-
 use jiff::civil::Date;
 use lockgate_signing::cohort::{Audience, Cohort};
 use lockgate_signing::holds::{Hold, Holds, Revocation, STANDING};
 use lockgate_signing::ids::{Name, SiteId};
 use lockgate_signing::rollout::{Rollout, RolloutStep};
-use lockgate_signing::target::{TargetKind, TargetPath, TargetPathError};
+use lockgate_signing::target::{TargetKind, TargetPath};
 use lockgate_signing::text_format::{TextFormat, TextFormatError};
 use semver::Version;
 
-use crate::catalogue::{Catalogue, CatalogueError};
 use crate::coherence::{self, CoherenceError};
-use crate::repository::{Live, Repository, RepositoryError};
+use crate::published::{Published, PublishedError};
+use crate::repository::Repository;
 use crate::staging::{self, StagedAs, StagingError};
 
 /// An edit cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
-    /// The repository cannot be used.
+    /// What there is cannot be read.
     #[error(transparent)]
-    Repository(#[from] RepositoryError),
+    Published(#[from] PublishedError),
     /// It cannot be staged.
     #[error(transparent)]
     Staging(#[from] StagingError),
-    /// A file could not be read.
-    #[error(transparent)]
-    Catalogue(#[from] CatalogueError),
     /// The document would be wrong.
     #[error(transparent)]
     Content(#[from] TextFormatError),
-    /// Its id makes no path.
-    #[error(transparent)]
-    Path(#[from] TargetPathError),
     /// It does not fit with what is published.
     #[error(transparent)]
     Coherence(#[from] CoherenceError),
     /// A new cohort needs a title.
     #[error("{0} is a new cohort; say with --title what it is for")]
     NoTitle(Name),
+    /// What is offered was revoked.
+    #[error("{module} {version} was revoked for ever: {reason} No site would run it; offer another version")]
+    Revoked {
+        /// The module.
+        module: Name,
+        /// Its version.
+        version: Version,
+        /// Why it was.
+        reason: String,
+    },
     /// There is nothing to take back.
     #[error("{0}; `list` shows what there is")]
     NotThere(String),
@@ -66,6 +68,14 @@ pub fn set_cohort(
 
 /// Offers a version of a module, in place of how that version was offered before. Other versions stay as they are.
 pub fn offer(repository: &Repository, module: &Name, step: RolloutStep) -> Edited {
+    let contents = Published::read(repository)?;
+    let holds = coherence::newest_holds(&contents.catalogue().map_err(CoherenceError::from)?);
+    let revoked = holds.map_err(CoherenceError::from)?.map(|holds| holds.revoked).unwrap_or_default();
+    let is_it = |it: &&Revocation| it.module == *module && it.module_version == step.module_version;
+    if let Some(Revocation { module_version, reason, .. }) = revoked.iter().find(is_it) {
+        let (module, version, reason) = (module.clone(), module_version.clone(), reason.clone());
+        return Err(EditError::Revoked { module, version, reason });
+    }
     edit(repository, TargetKind::Rollout, module, |current: Option<Rollout>, version| {
         let mut steps = current.map(|rollout| rollout.steps).unwrap_or_default();
         let first = steps.iter().position(|other| other.module_version == step.module_version);
@@ -146,67 +156,41 @@ fn edit_holds(repository: &Repository, change: impl FnOnce(&mut Holds) -> Result
 }
 
 /// Makes the next version of a document from its newest one, staged or published, and stages it.
-fn edit<T: TextFormat + PartialEq + Clone>(
+fn edit<T: TextFormat>(
     repository: &Repository,
     kind: TargetKind,
     id: &Name,
     change: impl FnOnce(Option<T>, Version) -> Result<T, EditError>,
 ) -> Edited {
-    let live = repository.live()?;
-    let mut staged = staging::staged(repository)?;
-    let (current, version) = newest::<T>(repository, &live, &staged, kind, id)?;
-    let path = TargetPath::new(kind, id.clone(), version.clone())?;
-    let next = change(current, version)?;
+    let contents = Published::read(repository)?;
+    let published = contents.newest_published::<T>(kind, id)?;
+    // However often it was edited since, the version is the one after the published.
+    let version = published.as_ref().map_or(Version::new(1, 0, 0), |(path, _)| {
+        let Version { major, minor, patch, .. } = *path.version();
+        Version::new(major, minor, patch + 1)
+    });
+    let path = TargetPath::new(kind, id.clone(), version.clone()).map_err(StagingError::from)?;
+    let next = change(contents.newest(kind, id)?, version)?;
     // What is staged is what a site will decode.
     let bytes = next.encode()?.into_bytes();
     T::decode(&bytes)?;
-    if let Some(same) = already_published(repository, &live, kind, id, &next)?
-        && !staged.contains_key(&path)
+    if let Some((same, published)) = published
+        && !contents.is_staged(&path)
+        && without_version(&published)? == without_version(&next)?
     {
         return Ok((same, StagedAs::AlreadyPublished));
     }
-    staged.insert(path.clone(), bytes.clone());
-    coherence::check(&Catalogue::new(repository.dir(), &live, &staged)?)?;
-    let as_ = staging::stage(repository, &live, &path, &bytes)?;
+    let contents = contents.with_staged(path.clone(), bytes.clone());
+    coherence::check(&contents.catalogue().map_err(CoherenceError::from)?)?;
+    let as_ = staging::stage(repository, contents.live(), &path, &bytes)?;
     Ok((path, as_))
 }
 
-/// The newest version of a document, and the version that the next one has: the one after the published.
-fn newest<T: TextFormat>(
-    repository: &Repository,
-    live: &Live,
-    staged: &BTreeMap<TargetPath, Vec<u8>>,
-    kind: TargetKind,
-    id: &Name,
-) -> Result<(Option<T>, Version), EditError> {
-    let catalogue = Catalogue::new(repository.dir(), live, staged)?;
-    let current = catalogue.newest(kind, id).map(|path| catalogue.decode::<T>(&path)).transpose()?.flatten();
-    let version = match catalogue.published_versions(kind, id).last() {
-        Some(published) => Version::new(published.major, published.minor, published.patch + 1),
-        None => Version::new(1, 0, 0),
-    };
-    Ok((current, version))
-}
-
-/// The published document, where the next one says the same but for its version.
-fn already_published<T: TextFormat + PartialEq + Clone>(
-    repository: &Repository,
-    live: &Live,
-    kind: TargetKind,
-    id: &Name,
-    next: &T,
-) -> Result<Option<TargetPath>, EditError> {
-    let nothing = BTreeMap::new();
-    let catalogue = Catalogue::new(repository.dir(), live, &nothing)?;
-    let Some(path) = catalogue.newest_published(kind, id) else { return Ok(None) };
-    let Some(published) = catalogue.decode::<T>(&path)? else { return Ok(None) };
-    let without_version = |text: String| -> Result<toml::Table, EditError> {
-        let mut table: toml::Table = toml::from_str(&text).unwrap_or_default();
-        table.remove("version");
-        Ok(table)
-    };
-    let same = without_version(published.encode()?)? == without_version(next.encode()?)?;
-    Ok(same.then_some(path))
+/// What a document says, but for its version.
+fn without_version(document: &impl TextFormat) -> Result<toml::Table, EditError> {
+    let mut table: toml::Table = toml::from_str(&document.encode()?).unwrap_or_default();
+    table.remove("version");
+    Ok(table)
 }
 
 /// Who a command's `--to` names: `all`, or cohorts.

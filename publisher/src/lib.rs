@@ -26,6 +26,7 @@ pub mod lint;
 pub mod module;
 pub mod proposal;
 pub mod publish;
+pub mod published;
 pub mod repository;
 pub mod review;
 pub mod role;

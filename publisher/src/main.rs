@@ -20,10 +20,10 @@ use jiff::tz::TimeZone;
 use lockgate_publish::codelist::{self, CSV_BYTES_MAX, CodelistFile};
 use lockgate_publish::module::LoadedCodelist;
 use lockgate_publish::publish;
+use lockgate_publish::published::Published;
 use lockgate_publish::repository::Repository;
 use lockgate_publish::staging;
 use lockgate_publish::workshop::folder::ModuleFolder;
-use lockgate_publish::workshop::published::Published;
 use lockgate_signing::text_format::TEXT_BYTES_MAX;
 
 use answer::Answer;

@@ -8,8 +8,8 @@ use jiff::civil::Date;
 
 use super::compile::{CompileError, compile};
 use super::fixture::{Fixture, FixtureError};
-use super::published::{Published, PublishedError};
 use crate::module::{self, LoadedCodelist, ModuleError, PreparedModule};
+use crate::published::{Published, PublishedError};
 
 /// The largest file of a compiler that is read, bytes: debug information makes it larger than what is published.
 pub const WASM_BYTES_MAX: u64 = 256 << 20;

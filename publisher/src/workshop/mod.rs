@@ -19,7 +19,6 @@ pub mod extract;
 pub mod fixture;
 pub mod folder;
 pub mod golden;
-pub mod published;
 pub mod scaffold;
 pub mod sdk;
 pub mod site;

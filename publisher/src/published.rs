@@ -1,4 +1,4 @@
-//! Modules and codelists as a repository has them: published, or staged for the next publication.
+//! What a repository has: published, and staged for the next publication.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,30 +6,24 @@ use std::path::PathBuf;
 use lockgate_signing::codelist::Codelist;
 use lockgate_signing::ids::Name;
 use lockgate_signing::manifest::Manifest;
-use lockgate_signing::target::{TargetKind, TargetPath, TargetPathError};
-use lockgate_signing::text_format::TextFormat as _;
+use lockgate_signing::target::{TargetKind, TargetPath};
+use lockgate_signing::text_format::TextFormat;
 use semver::Version;
 
 use crate::catalogue::{Catalogue, CatalogueError};
 use crate::module::{self, ModuleError, PreparedModule};
-use crate::repository::{Live, Repository, RepositoryError};
+use crate::repository::{Live, Repository};
 use crate::staging::{self, StagingError};
 
 /// Something of a repository cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishedError {
-    /// The repository.
-    #[error(transparent)]
-    Repository(#[from] RepositoryError),
-    /// What is staged.
+    /// The repository, or what is staged in it.
     #[error(transparent)]
     Staging(#[from] StagingError),
     /// A file.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
-    /// A version that no path can have.
-    #[error(transparent)]
-    Path(#[from] TargetPathError),
     /// A codelist of a manifest.
     #[error(transparent)]
     Module(#[from] ModuleError),
@@ -54,8 +48,46 @@ pub struct Published {
 impl Published {
     /// Reads a repository, once it verified.
     pub fn read(repository: &Repository) -> Result<Self, PublishedError> {
-        let (live, staged) = (repository.live()?, staging::staged(repository)?);
-        Ok(Self { dir: repository.dir().to_owned(), live, staged })
+        let live = repository.live().map_err(StagingError::from)?;
+        Ok(Self { dir: repository.dir().to_owned(), live, staged: staging::staged(repository)? })
+    }
+
+    /// What is live.
+    pub(crate) fn live(&self) -> &Live {
+        &self.live
+    }
+
+    /// Whether a file is staged.
+    pub(crate) fn is_staged(&self, path: &TargetPath) -> bool {
+        self.staged.contains_key(path)
+    }
+
+    /// As it would be with one more file staged.
+    pub(crate) fn with_staged(mut self, path: TargetPath, bytes: Vec<u8>) -> Self {
+        self.staged.insert(path, bytes);
+        self
+    }
+
+    /// The newest version of a document, published or staged.
+    pub(crate) fn newest<T: TextFormat>(
+        &self,
+        kind: TargetKind,
+        id: &Name,
+    ) -> Result<Option<T>, PublishedError> {
+        let catalogue = self.catalogue()?;
+        let Some(path) = catalogue.newest(kind, id) else { return Ok(None) };
+        Ok(catalogue.decode(&path)?)
+    }
+
+    /// The newest published version of a document, and its path.
+    pub(crate) fn newest_published<T: TextFormat>(
+        &self,
+        kind: TargetKind,
+        id: &Name,
+    ) -> Result<Option<(TargetPath, T)>, PublishedError> {
+        let catalogue = self.catalogue()?;
+        let Some(path) = catalogue.newest_published(kind, id) else { return Ok(None) };
+        Ok(catalogue.decode(&path)?.map(|document| (path, document)))
     }
 
     /// A version of a module; the newest when none is named.
@@ -63,7 +95,8 @@ impl Published {
         let catalogue = self.catalogue()?;
         let missing = || PublishedError::NoSuchModule { id: id.clone(), version: version.cloned() };
         let path = match version {
-            Some(version) => TargetPath::new(TargetKind::ModuleManifest, id.clone(), version.clone())?,
+            Some(version) => TargetPath::new(TargetKind::ModuleManifest, id.clone(), version.clone())
+                .map_err(StagingError::from)?,
             None => catalogue.newest(TargetKind::ModuleManifest, id).ok_or_else(missing)?,
         };
         let manifest_toml = catalogue.bytes(&path)?.ok_or_else(missing)?;
@@ -83,7 +116,8 @@ impl Published {
         Ok(module::resolve_codelists(manifest, codelist)?)
     }
 
-    fn catalogue(&self) -> Result<Catalogue<'_>, CatalogueError> {
+    /// All of it by path.
+    pub(crate) fn catalogue(&self) -> Result<Catalogue<'_>, CatalogueError> {
         Catalogue::new(&self.dir, &self.live, &self.staged)
     }
 }
