@@ -24,6 +24,7 @@ mod resending;
 mod rollout;
 mod sealed;
 mod tokens;
+mod walkthrough;
 mod whole_flow;
 mod workshop;
 

@@ -8,8 +8,12 @@ use std::path::{Path, PathBuf};
 use indicatif::ProgressBar;
 use lockgate_signing::canonical;
 use lockgate_signing::code::normalise_code;
+use lockgate_signing::cohort::Cohort;
+use lockgate_signing::direction::Direction;
 use lockgate_signing::mapping::{ColumnMapping, Mapping, TableMapping};
 use lockgate_signing::policy::{ObjectionPolicy, SensitiveCodes};
+use lockgate_signing::recipients::Recipients;
+use lockgate_signing::rollout::Rollout;
 use lockgate_signing::text_format::TextFormat;
 use practice::draft::{Finish, Journal};
 use practice::gp::{self, GpRequest};
@@ -42,14 +46,17 @@ fn every_file_of_the_registry_decodes() {
                 "mappings" => Mapping::decode(&bytes).err(),
                 "policies" => ObjectionPolicy::decode(&bytes).err(),
                 "sensitive" => SensitiveCodes::decode(&bytes).err(),
-                // Other kinds belong to others.
-                _ => continue,
+                "cohorts" => Cohort::decode(&bytes).err(),
+                "rollouts" => Rollout::decode(&bytes).err(),
+                "directions" => Direction::decode(&bytes).err(),
+                "recipients" => Recipients::decode(&bytes).err(),
+                other => panic!("what is in {other}?"),
             };
             assert!(error.is_none(), "{name}: {}", error.unwrap());
             files += 1;
         }
     }
-    assert!(files >= 4);
+    assert!(files >= 8);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod review;
 mod team;
+mod terminal;
 
 use anyhow::ensure;
 use lockgate_tests::site::write_pseudonym_key;

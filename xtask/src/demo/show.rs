@@ -185,6 +185,7 @@ pub(super) fn where_next(stage: &Stage, ran: &[Ran], kept: bool) {
     let linker = format!("target/release/lockgate-linker --data {}", stage.linker.folder().display());
     println!("\nEverything is in {}. Look at it, from the practice's side:", stage.folder().display());
     println!("  {agent} preview {module} --rows 5");
+    println!("  {agent} status");
     println!("  {agent} history");
     println!("and from the centre's:");
     println!("  {linker} sites");
