@@ -16,7 +16,7 @@ pub(crate) const DIES_AT: [(&str, &str); 3] = [
 ];
 
 /// Reads one column more, sends one category more.
-const WIDER: [(&str, &str); 2] = [
+pub(super) const WIDER: [(&str, &str); 2] = [
     ("\"recorded\", \"code\"]", "\"recorded\", \"code\", \"value\"]"),
     ("[\"female\",", "[\"other\", \"female\","),
 ];

@@ -2,6 +2,7 @@
 
 use anyhow::ensure;
 
+use super::approval::WIDER;
 use super::{Trial, after_refresh, bundles, listed, not_run};
 use crate::TestResult;
 
@@ -32,6 +33,30 @@ fn without_a_registry_the_installed_goes_on_to_its_own_last_day_and_nothing_new_
     let status = site.command(&["status"])?.expect(6)?;
     ensure!(status.stdout.contains("nothing new is installed until it answers again"), "{}", status.stdout);
     ensure!(status.stdout.contains("was valid until 2027-01-15"), "{}", status.stdout);
+    Ok(())
+}
+
+#[test]
+fn a_site_that_was_away_is_asked_about_what_widened_in_between() -> TestResult {
+    let trial = Trial::rolled_out()?;
+    let mut site = trial.running_site("A81001", "within-scope")?;
+    let registry = trial.stage.registry.location();
+    std::fs::rename(&registry, registry.with_extension("away"))?;
+    site.options.as_of = "2026-11-02".to_owned();
+    ensure!(not_run(&site.run()?) == "it ran", "what is installed goes on");
+    std::fs::rename(registry.with_extension("away"), &registry)?;
+    // While it was away: one version that reads and sends no more, and one that does.
+    trial.add("1.0.1", &[])?;
+    trial.offer(&[("1.0.1", "\"all\"", "")])?;
+    trial.add("1.1.0", &WIDER)?;
+    trial.offer(&[("1.1.0", "\"all\"", "")])?;
+    site.options.as_of = "2026-11-08".to_owned();
+    // Back, the first thing that it does is to ask: what widened waits, and the version that it has goes on.
+    let run = site.run()?;
+    ensure!(not_run(&run) == "it ran" && run["modules"][0]["waiting"] == "1.1.0", "{run}");
+    assert_eq!(listed(&site)?, ["control 1.0.0 installed", "control 1.1.0 waiting"]);
+    site.command(&["modules", "approve", "control"])?.ok()?;
+    assert_eq!(listed(&site)?, ["control 1.1.0 installed"]);
     Ok(())
 }
 
