@@ -147,7 +147,7 @@ impl Sender {
             mapping: nothing,
             rollout: None,
             purpose: name("bench")?,
-            tokens: TokenInfo { scheme: TokenScheme::SealedKey, epoch: 1, links: Vec::new() },
+            tokens: TokenInfo { scheme: TokenScheme::SealedKey, epoch: 1, links: Vec::new(), former: None },
             period: Period::of(date(2026, 10, 1)),
             snapshot_at_s: 1_793_534_400,
             agent_version: "0.0.0".to_owned(),

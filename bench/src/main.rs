@@ -1,7 +1,8 @@
 //! The bars of `cargo xtask bench`: every row is a ratio to a peer, or a figure, measured in one run on this machine.
 //!
 //! Both sides of a ratio take turns and the median of each counts, so that what else the machine does meets both. What each
-//! row compares is said where it is measured: [`module`], [`extract`], [`size`], [`intake`], [`objections`], [`program`], [`publishing`], [`tokens`].
+//! row compares is said where it is measured: [`module`], [`extract`], [`size`], [`intake`], [`objections`], [`program`], [`publishing`], [`sealing`],
+//! [`tokens`].
 
 mod data;
 mod extract;
@@ -12,6 +13,7 @@ mod process;
 mod program;
 mod publishing;
 mod report;
+mod sealing;
 mod size;
 mod tokens;
 
@@ -89,6 +91,7 @@ fn bench(only: &[String], json: Option<PathBuf>) -> anyhow::Result<()> {
             "oprf-tokens" => tokens::by_keyholder(&data),
             "oprf-over-curve" => tokens::over_curve(),
             "sealed-key-tokens" => tokens::sealed_key(),
+            "encryption-and-signing-share" => sealing::share(&data),
             "publish-500-targets" => publishing::publish_one_change(),
             "first-refresh-500-targets" => publishing::first_refresh(),
             "refresh-nothing-new-requests" => publishing::nothing_new(NothingNew::Requests),

@@ -61,8 +61,8 @@ impl Large {
             write_staged(&staged, &format!("cohorts/wave-{cohort}"), &text)?;
         }
         stage.registry.publish_command(&["rollout", "gp-monthly", "1.7.1", "--to", "wave-0"])?.ok()?;
-        // Two signed texts in `holds` and `rollouts`, four examples.
-        let so_far = 2 * MODULE_VERSIONS + COHORTS + 2 + 4;
+        // Two signed texts in `holds` and `rollouts`, four examples, the recipients, and the token keys of each purpose.
+        let so_far = 2 * MODULE_VERSIONS + COHORTS + 2 + 4 + 1 + lockgate_tests::sealed_keys::PURPOSES.len();
         for list in so_far..FILES {
             let text = format!(
                 "format = 1\nid = \"list-{list}\"\nversion = \"1.0.0\"\ntitle = \"A list\"\n[codes]\nsnomed = [\"44054006\"]\n"
@@ -81,8 +81,7 @@ impl Large {
         let id = format!("A{:05}", 7);
         let site =
             self.stage.site_not_enrolled(name, SiteOptions::practice(&id, Path::new("none.sqlite")))?;
-        let key = self.stage.folder().join("pseudonym.key");
-        site.write_config(Path::new(registry), &self.stage.registry.root(), "http://127.0.0.1:9", &key)?;
+        site.write_config(Path::new(registry), &self.stage.registry.root(), "http://127.0.0.1:9")?;
         Ok(site)
     }
 }

@@ -30,15 +30,13 @@ pub(crate) fn by_keyholder(data: &Data) -> anyhow::Result<(f64, String)> {
     let mut keyholder = Keyholder::new(&stage.binaries, stage.folder(), &[DOMAIN])?;
     keyholder.start()?;
     let (_, epoch, key) = keyholder.keys()?.pop().context("no key")?;
-    let published = stage.folder().join("token-keys.toml");
-    std::fs::write(
-        &published,
-        format!(
-            "format = 1\nid = \"{DOMAIN}\"\nversion = \"1.0.0\"\n[[epoch]]\nepoch = {epoch}\npublic-key = \"{key}\"\n\
-             from = \"2026-01-01\"\nuntil = \"2027-12-31\"\n"
+    stage.registry.stage_document(
+        "token-keys",
+        DOMAIN,
+        &format!(
+            "[[epoch]]\nepoch = {epoch}\npublic-key = \"{key}\"\nfrom = \"2026-01-01\"\nuntil = \"2027-12-31\"\n"
         ),
     )?;
-    stage.registry.add_text("token-keys", &published)?;
     stage.registry.publish()?;
     let options =
         SiteOptions { keyholder: Some(keyholder.url()), ..SiteOptions::practice("A81001", &database) };

@@ -22,7 +22,7 @@ use crate::observed::{Ended, Failure, Observed};
 use crate::outbox::{Outbox, OutboxError};
 use crate::progress::Progress;
 use crate::push::{Acknowledged, Push, PushError};
-use crate::run::{self, MadeBundle, Now, PreviewedBundle, RunError, Signed, Site};
+use crate::run::{self, Held, MadeBundle, Now, PreviewedBundle, RunError, Signed, Site};
 use lockgate_trust::TrustedModule;
 use semver::Version;
 
@@ -147,7 +147,8 @@ impl Agent {
         Ok(Self { config, outbox, ledger, key, tokens, modules, progress, _lock: lock })
     }
 
-    /// Refreshes, then runs every module that is installed, or one. A module that fails does not stop the next.
+    /// Refreshes, then runs every module that is installed, or one. A module that fails does not stop the next, unless it is
+    /// the objection evidence that it failed by. What they made is queued when all have read.
     pub fn run(&mut self, only: Option<&Name>, now: Now) -> Result<Vec<ModuleOutcome>, AgentError> {
         let view = refresh_or_last_known(&self.modules, &self.config, &mut self.ledger, now)?;
         if let Some(only) = only.filter(|only| view.standing(only).is_none()) {
@@ -155,6 +156,8 @@ impl Agent {
         }
         let engine = GuestEngine::new(HostLimits::default())?;
         let mut outcomes: Vec<ModuleOutcome> = Vec::new();
+        let mut held = Held::default();
+        let mut doubted = None;
         for standing in view.standings.iter().filter(|it| only.is_none_or(|only| *only == it.module)) {
             // The installed version comes first; what follows it is a newer one.
             if let Some(last) = outcomes.last_mut().filter(|last| last.module == standing.module) {
@@ -163,15 +166,28 @@ impl Agent {
                 }
                 continue;
             }
-            let result = match &standing.standing {
-                Standing::Installed => self.run_module(&view, &engine, &standing.module, now).map(Ran::Made),
-                other => Ok(Ran::Not(other.clone())),
+            let module = &standing.module;
+            let result = match (&standing.standing, &doubted) {
+                (Standing::Installed, Some(by)) => Err(RunError::EvidenceInDoubt(Name::clone(by)).into()),
+                (Standing::Installed, None) => {
+                    self.run_module(&view, &engine, module, now, &mut held).map(Ran::Made)
+                }
+                (other, _) => Ok(Ran::Not(other.clone())),
             };
-            if let Err(error) = &result {
-                self.clean_up(&standing.module, &standing.version, error, now)?;
+            if let Err(AgentError::Run(error)) = &result
+                && doubted.is_none()
+                && error.is_of_evidence()
+            {
+                doubted = Some(module.clone());
             }
-            let (module, version) = (standing.module.clone(), standing.version.clone());
+            let (module, version) = (module.clone(), standing.version.clone());
             outcomes.push(ModuleOutcome { module, version, waiting: None, result });
+        }
+        self.queue(held, doubted.as_ref(), &mut outcomes, now)?;
+        for outcome in &outcomes {
+            if let Err(error) = &outcome.result {
+                self.note_failure(outcome, error, now)?;
+            }
         }
         let failed = outcomes.iter().filter_map(|it| {
             Some(Failure { module: Some(it.module.clone()), why: it.why()?, passing: false })
@@ -181,20 +197,44 @@ impl Agent {
         Ok(outcomes)
     }
 
-    /// As after a crash: what is half-made goes, and what is queued is in the ledger before anything follows it.
-    fn clean_up(
+    /// Queues what the modules made, or nothing of it where the objection evidence is in doubt.
+    fn queue(
         &mut self,
-        module: &Name,
-        version: &Version,
+        mut held: Held,
+        doubted: Option<&Name>,
+        outcomes: &mut [ModuleOutcome],
+        now: Now,
+    ) -> Result<(), AgentError> {
+        if let Some(by) = doubted {
+            for outcome in outcomes {
+                if matches!(&outcome.result, Ok(Ran::Made(made)) if !made.is_empty()) {
+                    outcome.result = Err(RunError::EvidenceInDoubt(by.clone()).into());
+                }
+            }
+            return Ok(held.discard()?);
+        }
+        let queued = held.queue(&self.outbox, &mut self.ledger, &self.key, now);
+        let Err(error) = queued else { return Ok(()) };
+        // As after a crash: what is queued is in the ledger before anything follows it, and what is not queued goes.
+        let Some(first) = held.modules().next().cloned() else { return Err(error.into()) };
+        let mut error = Some(error);
+        for outcome in outcomes.iter_mut().filter(|it| held.modules().any(|module| *module == it.module)) {
+            let own = error.take_if(|_| outcome.module == first);
+            outcome.result = Err(own.unwrap_or_else(|| RunError::NotQueued(first.clone())).into());
+        }
+        self.outbox.sweep()?;
+        Ok(run::recover(&self.outbox, &mut self.ledger, &self.key, now)?)
+    }
+
+    fn note_failure(
+        &mut self,
+        outcome: &ModuleOutcome,
         error: &AgentError,
         now: Now,
     ) -> Result<(), AgentError> {
-        self.outbox.sweep()?;
-        run::recover(&self.outbox, &mut self.ledger, &self.key, now)?;
-        tracing::warn!(%module, "{error}");
-        let failed =
-            Event::Failed { module: module.clone(), version: version.clone(), why: error.to_string() };
-        Ok(self.ledger.append(now.at, failed)?)
+        tracing::warn!(module = %outcome.module, "{error}");
+        let (module, version) = (outcome.module.clone(), outcome.version.clone());
+        Ok(self.ledger.append(now.at, Event::Failed { module, version, why: error.to_string() })?)
     }
 
     fn run_module(
@@ -203,6 +243,7 @@ impl Agent {
         engine: &GuestEngine,
         module: &Name,
         now: Now,
+        held: &mut Held,
     ) -> Result<Vec<MadeBundle>, AgentError> {
         let unknown = || ModulesError::UnknownModule(module.clone());
         let installed = view.decisions.installed(module).ok_or_else(unknown)?;
@@ -214,7 +255,7 @@ impl Agent {
             engine,
             progress: &self.progress,
         };
-        Ok(run::run(&site, &signed, now, &self.outbox, &mut self.ledger)?)
+        Ok(run::run(&site, &signed, now, &self.outbox, &self.ledger, held)?)
     }
 
     /// Runs one module on one period and keeps nothing: the version that is installed, or else the one that is offered, or

@@ -124,13 +124,9 @@ fn default_give_up_s() -> u64 {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "scheme", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
 pub enum TokensConfig {
-    /// With a key that the site holds: for sites without a way to the keyholder.
-    SealedKey {
-        /// The pseudonym key: a file of mode 0600 with 64 hexadecimal digits.
-        key_file: PathBuf,
-        /// The key's epoch.
-        epoch: u32,
-    },
+    /// With keys that the keyholder sealed for the site: for sites without a way to it. They are asked for and installed with
+    /// `token-key`; which epoch stands is published with the registry.
+    SealedKey {},
     /// By the keyholder, who sees no input. Which key is right is published with the registry.
     Oprf {
         /// `https://…`; plain `http://` to this machine only.
@@ -192,9 +188,6 @@ impl Config {
         for relative in [&mut config.state_dir, &mut config.database.path, &mut config.registry.root] {
             *relative = folder.join(&*relative);
         }
-        if let TokensConfig::SealedKey { key_file, .. } = &mut config.tokens {
-            *key_file = folder.join(&*key_file);
-        }
         if !config.registry.location.contains("://") {
             config.registry.location = folder.join(&config.registry.location).display().to_string();
         }
@@ -204,6 +197,11 @@ impl Config {
     /// The site's signing key.
     pub fn key_path(&self) -> PathBuf {
         self.state_dir.join("site-key.pem")
+    }
+
+    /// The key that opens what the keyholder seals for the site.
+    pub fn opening_key_path(&self) -> PathBuf {
+        self.state_dir.join("opening-key.pem")
     }
 
     /// The public half of the site's key, for the keyholder's operator.

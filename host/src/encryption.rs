@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use lockgate_signing::digest::Digest;
-use lockgate_signing::encryption::{BlockPlace, BundleContext, ContentKey, Encryption, EncryptionError};
+use lockgate_signing::encryption::{
+    BlockList, BlockPlace, BundleContext, ContentKey, Encryption, EncryptionError,
+};
 use lockgate_signing::recipients::Recipient;
 use zeroize::Zeroizing;
 
@@ -52,10 +54,11 @@ impl BlockCipher {
         &self.encryption
     }
 
-    /// The digests of all plain blocks, in the order of the header: two bundles with the same content have the same, which
-    /// their ciphertexts do not show.
+    /// The digests of the plain blocks, in the order of the header: two bundles with the same content have the same, which
+    /// their ciphertexts do not show. Former tokens do not count: a month is not sent again because an overlap is over.
     pub(crate) fn content(&self) -> Vec<u8> {
-        self.plain.values().flat_map(|digest| *digest.as_bytes()).collect()
+        let plain = self.plain.iter().filter(|(place, _)| place.list != BlockList::Former);
+        plain.flat_map(|(_, digest)| *digest.as_bytes()).collect()
     }
 }
 
@@ -67,7 +70,6 @@ fn random() -> Result<Zeroizing<[u8; 32]>, BlockCipherError> {
 
 #[cfg(test)]
 mod tests {
-    use lockgate_signing::encryption::BlockList;
     use lockgate_signing::keys::SigningKey;
     use lockgate_signing::recipients::RecipientSigningKey;
     use lockgate_signing::sealed::OpeningKey;
@@ -102,14 +104,18 @@ mod tests {
         let keys = [1, 2].map(|seed| OpeningKey::from_seed(&Zeroizing::new([seed; 32])));
         let recipients = [recipient("old", &keys[0]), recipient("new", &keys[1])];
         let place = |list| BlockPlace { list, position: 0 };
-        let make = || {
+        let make = |former: Option<&[u8]>| {
             let mut cipher = BlockCipher::new(context(), &recipients).unwrap();
+            // In the overlap of two epochs, and not after it.
+            if let Some(former) = former {
+                cipher.encrypt(place(BlockList::Former), former.to_vec()).unwrap();
+            }
             // Rows are made before the tables that they point into.
             let rows = cipher.encrypt(place(BlockList::Output(0)), b"rows".to_vec()).unwrap();
             let table = cipher.encrypt(place(BlockList::Patients), b"table".to_vec()).unwrap();
             (cipher, rows, table)
         };
-        let ((one, one_rows, _), (other, other_rows, table)) = (make(), make());
+        let ((one, one_rows, _), (other, other_rows, table)) = (make(Some(b"former")), make(None));
         assert_ne!(one_rows, other_rows);
         assert_eq!(one.content(), other.content());
         let digests = [Digest::of(b"table"), Digest::of(b"rows")];

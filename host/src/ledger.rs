@@ -65,6 +65,8 @@ pub enum Event {
         version: Version,
         /// The month.
         period: Period,
+        /// The epoch of its tokens.
+        epoch: u32,
         /// Rows of all outputs.
         rows: u64,
         /// Bytes of all blocks.
@@ -129,6 +131,13 @@ pub enum Event {
         since: Date,
         /// Why.
         reason: String,
+    },
+    /// A token key of the scheme `sealed-key` was installed.
+    TokenKeyInstalled {
+        /// The purpose.
+        domain: Name,
+        /// The epoch.
+        epoch: u32,
     },
     /// The site's controller answered a direction.
     DirectionAnswered {
@@ -257,6 +266,15 @@ impl Ledger {
             _ => None,
         });
         last.unwrap_or(0)
+    }
+
+    /// The epochs under which a module has sent tokens, in order.
+    pub fn epochs(&self, of: &Name) -> Vec<u32> {
+        let epochs = self.entries.iter().filter_map(|entry| match &entry.event {
+            Event::Sealed { module, epoch, .. } if module == of => Some(*epoch),
+            _ => None,
+        });
+        epochs.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
     }
 
     /// The last bundle of a module and period.

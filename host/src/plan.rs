@@ -88,6 +88,7 @@ mod tests {
                 module: "m".parse().unwrap(),
                 version: semver::Version::new(1, 0, 0),
                 period: period.parse().unwrap(),
+                epoch: 1,
                 rows: 0,
                 bytes: 0,
                 dissents: 0,

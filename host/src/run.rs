@@ -44,10 +44,10 @@ use crate::read_ahead::ReadAhead;
 use crate::seal::{BlockStore, SealError, SealedBlocks, Sealer};
 use crate::source::{End, Select, Snapshot, SourceError};
 use current::{applied, check_clock, check_current, check_windows, overrides, recipients};
-use periods::{Periods, Queueing, Showing};
+use periods::{Holding, Periods, Showing};
 use reader::InputReader;
 
-pub use periods::recover;
+pub use periods::{Held, recover};
 
 /// A run failed; nothing of the period that failed is sent.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +92,14 @@ pub enum RunError {
     /// The objection evidence.
     #[error(transparent)]
     Evidence(#[from] EvidenceError),
+    /// The objection evidence, as another module of the run found it.
+    #[error(
+        "the objection evidence is in doubt since module `{0}` failed by it; nothing of this run is sent"
+    )]
+    EvidenceInDoubt(Name),
+    /// A bundle before it in the chain could not be queued.
+    #[error("nothing was queued, because a bundle before it could not be; see what is said of module `{0}`")]
+    NotQueued(Name),
     /// The identity table.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -113,12 +121,14 @@ pub enum RunError {
 }
 
 impl RunError {
-    /// Whether a clinical row showed that the objection evidence is not whole.
-    fn is_missed_evidence(&self) -> bool {
+    /// Whether the objection evidence is in doubt: it could not be read, looks broken, or a clinical row showed that it is not
+    /// whole. Then nothing may leave that was made under it.
+    pub fn is_of_evidence(&self) -> bool {
         let missed = |error: &CrossingError| {
             matches!(error, CrossingError::Source(SourceError::EvidenceMissed { .. }))
         };
         match self {
+            Self::Evidence(_) => true,
             Self::Crossing(error) | Self::Guest(GuestError::Input(error)) => missed(error),
             _ => false,
         }
@@ -157,7 +167,7 @@ pub struct Signed {
     pub sensitive: Arc<Trusted<SensitiveCodes>>,
     /// Those who can open what is sent.
     pub recipients: Arc<Trusted<Recipients>>,
-    /// The published token keys of the module's purpose, where the site's tokens are the keyholder's.
+    /// The published token keys of the module's purpose.
     pub token_keys: Option<Arc<Trusted<TokenKeys>>>,
     /// Directions for this module that the site has accepted and that stand today.
     pub directions: Vec<Trusted<Direction>>,
@@ -196,29 +206,25 @@ pub struct PreviewedBundle {
     pub blocks: HashMap<Digest, Vec<u8>>,
 }
 
-/// Runs a module over the periods that are due, and queues a bundle for each.
+/// Runs a module over the periods that are due, and holds a bundle for each, to be queued when every module has read.
+///
+/// A module that fails in one month does not take back the months before; one whose error [`RunError::is_of_evidence`] takes
+/// back everything that the run has made, which its caller sees to.
 pub fn run(
     site: &Site<'_>,
     signed: &Signed,
     now: Now,
     outbox: &Outbox,
-    ledger: &mut Ledger,
+    ledger: &Ledger,
+    held: &mut Held,
 ) -> Result<Vec<MadeBundle>, RunError> {
     check_clock(ledger, now)?;
     let run = Run::prepare(site, signed, now, ledger)?;
     let steps = plan::due(&run.manifest, ledger, now.today, run.earliest(ledger)?);
-    let mut queueing = Queueing::new(outbox, ledger);
-    let result = run.over(&steps, &mut queueing);
-    if let Err(error) = &result {
-        queueing.discard_unfinished()?;
-        // Whose objection was not read may be in the months before, too: of this run nothing is sent.
-        if error.is_missed_evidence() {
-            return result.map(|()| Vec::new());
-        }
-    }
-    // A module that fails in one month does not take back the months before.
-    let made = queueing.queue(site.key, now)?;
-    result.map(|()| made)
+    let mut holding = Holding::new(outbox, ledger, held);
+    let result = run.over(&steps, &mut holding);
+    holding.discard_unfinished()?;
+    result.map(|()| holding.made)
 }
 
 /// Runs a module as [`run`] does, on one period, and shows what it would send. Nothing is kept.
@@ -299,6 +305,7 @@ impl<'a> Run<'a> {
                 key: site.key,
                 domain: &manifest.purpose,
                 published: signed.token_keys.as_deref().map(Trusted::value),
+                sent_epochs: &ledger.epochs(&manifest.id),
                 today: now.today,
             },
             links: &manifest.tokens.link,
@@ -449,6 +456,7 @@ impl<'a> Run<'a> {
                 scheme,
                 epoch,
                 links: self.manifest.tokens.link.iter().map(|kind| kind.name().to_owned()).collect(),
+                former: made.blocks.former.clone(),
             },
             period,
             snapshot_at_s: self.now.at.as_second(),

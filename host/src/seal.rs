@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use lockgate_durable::FileError;
 use lockgate_signing::block::{Bitmap, Column, EncodeError, Encoder, ROWS_MAX, Values};
-use lockgate_signing::bundle::{BlockRef, ColumnInfo, ColumnKind, OutputInfo};
+use lockgate_signing::bundle::{BlockRef, ColumnInfo, ColumnKind, FormerTokens, OutputInfo};
 use lockgate_signing::digest::Digest;
 use lockgate_signing::encryption::{BlockList, BlockPlace};
 use lockgate_signing::manifest::{self, Manifest, OutputType};
@@ -97,6 +97,7 @@ pub(crate) struct SealedBlocks {
     pub(crate) outputs: Vec<OutputInfo>,
     pub(crate) patients: Vec<BlockRef>,
     pub(crate) codes: Vec<BlockRef>,
+    pub(crate) former: Option<FormerTokens>,
     pub(crate) cells_suppressed: u64,
 }
 
@@ -193,7 +194,7 @@ impl Sealer {
         })
     }
 
-    /// Writes what is waiting, then the token table and the dictionary.
+    /// Writes what is waiting, then the token table, what its tokens were, and the dictionary.
     pub(crate) fn finish(mut self) -> Result<(SealedBlocks, BlockStore), SealError> {
         for output in 0..self.outputs.len() {
             let rows = self.outputs[output].rows;
@@ -206,6 +207,7 @@ impl Sealer {
             let bytes = self.encoder.patients(&self.patients.table(handles))?;
             patients.push(self.store.put(BlockList::Patients, patients.len(), bytes, handles.len())?);
         }
+        let former = self.former()?;
         let mut codes = Vec::new();
         for some in self.codes.chunks(ROWS_MAX as usize) {
             let bytes = self.encoder.codes(some)?;
@@ -213,7 +215,25 @@ impl Sealer {
         }
         let outputs = self.outputs.into_iter().map(|output| output.info).collect();
         let cells_suppressed = self.cells_suppressed;
-        Ok((SealedBlocks { outputs, patients, codes, cells_suppressed }, self.store))
+        Ok((SealedBlocks { outputs, patients, codes, former, cells_suppressed }, self.store))
+    }
+
+    /// In the overlap of two epochs: what the tokens were, row by row of the token table, so that its order says nothing that
+    /// the table's does not.
+    fn former(&mut self) -> Result<Option<FormerTokens>, SealError> {
+        let Some(epoch) = self.patients.former_epoch() else { return Ok(None) };
+        let tables = self.patient_rows.used.chunks(ROWS_MAX as usize);
+        let tables: Vec<_> = tables.map(|handles| self.patients.former(handles)).collect();
+        // Nobody of these had a token: then there is nothing to tell.
+        if tables.iter().all(|table| table.missing.count() == table.tokens.len()) {
+            return Ok(None);
+        }
+        let mut blocks = Vec::new();
+        for table in tables {
+            let bytes = self.encoder.former(&table)?;
+            blocks.push(self.store.put(BlockList::Former, blocks.len(), bytes, table.tokens.len())?);
+        }
+        Ok(Some(FormerTokens { epoch, blocks }))
     }
 
     fn write_block(&mut self, output: usize, rows: usize) -> Result<(), SealError> {

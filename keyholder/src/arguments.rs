@@ -52,12 +52,12 @@ pub(crate) enum Command {
     Init,
     /// Serve sites over HTTP, until SIGTERM or Ctrl-C.
     Serve(Serve),
-    /// Make or retire a key.
+    /// Make, seal or retire a key.
     Key {
         #[command(subcommand)]
         command: KeyCommand,
     },
-    /// List the keys: domain, epoch and public key.
+    /// List the keys: domain, epoch and public key; and the key that signs what is sealed to sites.
     Keys,
     /// Enter or revoke a site.
     Site {
@@ -66,7 +66,7 @@ pub(crate) enum Command {
     },
     /// List the sites: keys, patients, evaluations and quota.
     Sites,
-    /// Show what was asked, by day and site, what was refused, and alarms. Counts, and nothing else.
+    /// Show what was asked, by day and site, what was refused, alarms, and who has a sealed key.
     Audit,
     /// Look at the settings.
     Config {
@@ -94,6 +94,23 @@ pub(crate) enum KeyCommand {
     New {
         /// The domain: the purpose of the manifests whose tokens it makes, for example care-planning.
         domain: Name,
+    },
+    /// Seal a key to a site that cannot reach the service: the scheme `sealed-key`.
+    ///
+    /// In comes what `lockgate-agent token-key request` wrote at a site that is entered here; out goes a file for that site
+    /// alone. Nobody on the way can open either. But the site can: it makes tokens without being counted, so give it only what
+    /// it cannot do without, and see `audit` for who has what.
+    Seal {
+        /// The domain.
+        domain: Name,
+        /// The epoch.
+        epoch: u32,
+        /// The site's request.
+        #[arg(long, value_name = "FILE")]
+        request: PathBuf,
+        /// Where to write the file for the site; one that is there is replaced.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
     },
     /// Destroy a key, for ever. Do it when the overlap with the next epoch is over.
     Retire {

@@ -1,6 +1,8 @@
-//! What the keyholder knows: sites, their keys, nonces, counts, alarms; in SQLite. Nothing in it is about a patient.
+//! What the keyholder knows: sites, their keys, nonces, counts, alarms, who has which sealed key; in SQLite. Nothing in it is about a patient.
 //!
 //! The calls block; the service makes them on threads for blocking work.
+
+mod delivered;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -13,13 +15,15 @@ use rusqlite::{
     Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params,
 };
 
+pub use delivered::DeliveredRow;
+
 use crate::config::Quota;
 use crate::reason::Reason;
 
 /// How long a command waits for another process that writes.
 const BUSY: Duration = Duration::from_secs(10);
 /// The version of [`SCHEMA`], in `PRAGMA user_version`.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 
 const SCHEMA: &str = "
 CREATE TABLE site (
@@ -68,6 +72,15 @@ CREATE TABLE alarm (
     evaluations INTEGER NOT NULL,
     expected INTEGER NOT NULL,
     PRIMARY KEY (site, day, code)
+) STRICT, WITHOUT ROWID;
+-- Sealed keys that were given out.
+CREATE TABLE delivered (
+    site TEXT NOT NULL,
+    domain TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    opening_key TEXT NOT NULL,
+    at_s INTEGER NOT NULL,
+    PRIMARY KEY (site, domain, epoch, opening_key)
 ) STRICT, WITHOUT ROWID;
 ";
 

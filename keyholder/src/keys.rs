@@ -1,19 +1,26 @@
 //! The keys at rest: one file, sealed with a passphrase (Argon2id, RFC 9106; ChaCha20-Poly1305, RFC 8439).
 //!
-//! One key a domain and epoch, each derived from a seed of its own (RFC 9497, section 3.2.1), so that tokens of two purposes,
-//! or of one purpose before and after a rotation, have nothing in common. Whoever has the file and not the passphrase has
-//! nothing; whoever has neither cannot make a token.
+//! One seed a domain and epoch, so that tokens of two purposes, or of one purpose before and after a rotation, have nothing in
+//! common. Two keys are derived from it: the one that evaluates blindly (RFC 9497, section 3.2.1) and stays here, and the one
+//! of the scheme `sealed-key`, which is sealed to sites that cannot reach the keyholder. Neither tells anything of the other.
+//! Beside the seeds is the key that signs what is sealed to sites.
+//!
+//! Whoever has the file and not the passphrase has nothing; whoever has neither cannot make a token.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use argon2::{Algorithm, Argon2, Params, Version};
-use chacha20poly1305::aead::{AeadInOut as _, KeyInit as _};
+use chacha20poly1305::aead::AeadInOut as _;
 use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use lockgate_durable::{FileError, read_private, replace_private, write_private};
 use lockgate_oprf::{OprfError, PublicKey, SecretKey};
 use lockgate_signing::cbor::{CborError, Reader, Writer};
+use lockgate_signing::delivery::TokenKeyBytes;
 use lockgate_signing::ids::Name;
+use lockgate_signing::keys::SigningKey;
+use sha2::Sha256;
 use zeroize::Zeroizing;
 
 /// The fewest bytes of a passphrase.
@@ -21,8 +28,8 @@ pub const PASSPHRASE_BYTES_MIN: usize = 16;
 
 /// RFC 9106, section 4, second recommendation: 64 MiB, three passes; one lane, for a machine of any size.
 const COST: Cost = Cost { memory_kib: 65_536, passes: 3, lanes: 1 };
-const FORMAT: u64 = 1;
-const LABEL: &[u8] = b"lockgate keyholder keys v1";
+const FORMAT: u64 = 2;
+const LABEL: &[u8] = b"lockgate keyholder keys v2";
 
 /// The key file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +88,8 @@ impl Passphrase {
 
 /// The keys, open in memory. Zeroised when dropped; cannot be printed.
 pub struct KeyRing {
+    /// What signs sealed keys is made from this.
+    signing: Zeroizing<[u8; 32]>,
     /// The seed of each domain and epoch; none where it was retired, so that its number is not used again.
     seeds: Seeds,
 }
@@ -90,7 +99,8 @@ type Seeds = BTreeMap<(Name, u32), Option<Zeroizing<[u8; 32]>>>;
 impl KeyRing {
     /// Makes a new, empty file.
     pub fn create(path: &Path, passphrase: &Passphrase) -> Result<(), KeysError> {
-        Ok(write_private(path, &Self { seeds: BTreeMap::new() }.seal(passphrase)?)?)
+        let ring = Self { signing: random()?, seeds: BTreeMap::new() };
+        Ok(write_private(path, &ring.seal(passphrase)?)?)
     }
 
     /// Opens the file.
@@ -104,7 +114,7 @@ impl KeyRing {
         cipher
             .decrypt_in_place(&Nonce::from(sealed.nonce), &context, &mut *plain)
             .map_err(|_| KeysError::Passphrase(path.to_owned()))?;
-        decode_seeds(&plain).map(|seeds| Self { seeds }).map_err(damaged)
+        Self::decode(&plain).map_err(damaged)
     }
 
     /// Writes the file anew, whole or not at all, under a new salt.
@@ -118,8 +128,7 @@ impl KeyRing {
         if self.seeds.contains_key(&slot) {
             return Err(KeysError::Exists(domain.clone(), epoch));
         }
-        let mut seed = Zeroizing::new([0; 32]);
-        getrandom::fill(seed.as_mut_slice()).map_err(KeysError::Randomness)?;
+        let seed = random()?;
         let public = derive(&seed, domain, epoch)?.public();
         self.seeds.insert(slot, Some(seed));
         Ok(public)
@@ -145,12 +154,28 @@ impl KeyRing {
             .collect()
     }
 
+    /// What signs sealed keys. Its public half is published with the epochs.
+    pub fn signing_key(&self) -> SigningKey {
+        SigningKey::from_seed(&self.signing)
+    }
+
+    /// The key of the scheme `sealed-key` for a domain and epoch.
+    pub fn sealed_key(&self, domain: &Name, epoch: u32) -> Result<TokenKeyBytes, KeysError> {
+        let seed = self.seeds.get(&(domain.clone(), epoch)).and_then(Option::as_ref);
+        let seed = seed.ok_or_else(|| KeysError::NoSuchKey(domain.clone(), epoch))?;
+        // HMAC takes a key of any length, so there is no error to hand on.
+        #[expect(clippy::expect_used, reason = "HMAC accepts keys of every length")]
+        let mut mac = Hmac::<Sha256>::new_from_slice(seed.as_slice()).expect("a seed of 32 bytes");
+        mac.update(&info(b"lockgate sealed token key v1", domain, epoch));
+        Ok(Zeroizing::new(mac.finalize().into_bytes().into()))
+    }
+
     fn seal(&self, passphrase: &Passphrase) -> Result<Vec<u8>, KeysError> {
         let (mut salt, mut nonce) = ([0; 16], [0; 12]);
         getrandom::fill(&mut salt).map_err(KeysError::Randomness)?;
         getrandom::fill(&mut nonce).map_err(KeysError::Randomness)?;
         let mut sealed = Sealed { cost: COST, salt, nonce, ciphertext: Vec::new() };
-        let mut bytes = encode_seeds(&self.seeds);
+        let mut bytes = self.encode();
         // An error can only be a text that is too long for the cipher (256 GiB).
         let encrypted = COST.cipher(passphrase, &salt)?.encrypt_in_place(
             &Nonce::from(nonce),
@@ -163,12 +188,19 @@ impl KeyRing {
     }
 }
 
+fn random() -> Result<Zeroizing<[u8; 32]>, KeysError> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    getrandom::fill(bytes.as_mut_slice()).map_err(KeysError::Randomness)?;
+    Ok(bytes)
+}
+
+/// `label 0 domain 0 epoch`: what a seed is used for.
+fn info(label: &[u8], domain: &Name, epoch: u32) -> Vec<u8> {
+    [label, &[0], domain.as_str().as_bytes(), &[0], &epoch.to_be_bytes()].concat()
+}
+
 fn derive(seed: &Zeroizing<[u8; 32]>, domain: &Name, epoch: u32) -> Result<SecretKey, OprfError> {
-    let mut info = b"lockgate token key v1\0".to_vec();
-    info.extend_from_slice(domain.as_str().as_bytes());
-    info.push(0);
-    info.extend_from_slice(&epoch.to_be_bytes());
-    SecretKey::derive(seed, &info)
+    SecretKey::derive(seed, &info(b"lockgate token key v1", domain, epoch))
 }
 
 /// The price of one guess.
@@ -252,42 +284,52 @@ impl Sealed {
     }
 }
 
-fn encode_seeds(seeds: &Seeds) -> Zeroizing<Vec<u8>> {
-    let mut writer = Writer::new();
-    writer.array(seeds.len());
-    for ((domain, epoch), seed) in seeds {
-        writer.array(3);
-        writer.text(domain.as_str());
-        writer.unsigned((*epoch).into());
-        writer.bytes(seed.as_ref().map_or(&[], |seed| seed.as_slice()));
+impl KeyRing {
+    fn encode(&self) -> Zeroizing<Vec<u8>> {
+        let mut writer = Writer::new();
+        writer.array(2);
+        writer.bytes(self.signing.as_slice());
+        writer.array(self.seeds.len());
+        for ((domain, epoch), seed) in &self.seeds {
+            writer.array(3);
+            writer.text(domain.as_str());
+            writer.unsigned((*epoch).into());
+            writer.bytes(seed.as_ref().map_or(&[], |seed| seed.as_slice()));
+        }
+        Zeroizing::new(writer.into_bytes())
     }
-    Zeroizing::new(writer.into_bytes())
+
+    fn decode(bytes: &[u8]) -> Result<Self, CborError> {
+        let mut reader = Reader::new(bytes);
+        if reader.array(PLACE)? != 2 {
+            return Err(CborError::value(PLACE, "not a signing key and seeds"));
+        }
+        let signing = seed(reader.bytes(PLACE)?)?;
+        let mut seeds = BTreeMap::new();
+        for _ in 0..reader.array(PLACE)? {
+            if reader.array(PLACE)? != 3 {
+                return Err(CborError::value(PLACE, "a key has three parts"));
+            }
+            let domain = reader.text(PLACE)?.parse().map_err(|error| CborError::value(PLACE, error))?;
+            let epoch = reader.narrow(PLACE)?;
+            let seed = match reader.bytes(PLACE)? {
+                [] => None,
+                bytes => Some(seed(bytes)?),
+            };
+            seeds.insert((domain, epoch), seed);
+        }
+        reader.finish()?;
+        Ok(Self { signing, seeds })
+    }
 }
 
-fn decode_seeds(bytes: &[u8]) -> Result<Seeds, CborError> {
-    let mut reader = Reader::new(bytes);
-    let mut seeds = BTreeMap::new();
-    for _ in 0..reader.array(PLACE)? {
-        if reader.array(PLACE)? != 3 {
-            return Err(CborError::value(PLACE, "a key has three parts"));
-        }
-        let domain = reader.text(PLACE)?.parse().map_err(|error| CborError::value(PLACE, error))?;
-        let epoch = reader.narrow(PLACE)?;
-        let seed = match reader.bytes(PLACE)? {
-            [] => None,
-            bytes => {
-                let mut seed = Zeroizing::new([0; 32]);
-                if bytes.len() != seed.len() {
-                    return Err(CborError::value(PLACE, "a seed has 32 bytes"));
-                }
-                seed.copy_from_slice(bytes);
-                Some(seed)
-            }
-        };
-        seeds.insert((domain, epoch), seed);
+fn seed(bytes: &[u8]) -> Result<Zeroizing<[u8; 32]>, CborError> {
+    let mut seed = Zeroizing::new([0; 32]);
+    if bytes.len() != seed.len() {
+        return Err(CborError::value(PLACE, "a seed has 32 bytes"));
     }
-    reader.finish()?;
-    Ok(seeds)
+    seed.copy_from_slice(bytes);
+    Ok(seed)
 }
 
 #[cfg(test)]
@@ -316,12 +358,20 @@ mod tests {
         let mut ring = KeyRing::open(&path, &right).unwrap();
         let public: Vec<_> = ring.secret_keys().unwrap().into_values().map(|key| key.public()).collect();
         assert_eq!(public, [first, second]);
+        // What sites get is another key, one for each domain and epoch, and always the same.
+        let sealed = [1, 2].map(|epoch| *ring.sealed_key(&domain, epoch).unwrap());
+        assert_ne!(sealed[0], sealed[1]);
+        assert_eq!(*KeyRing::open(&path, &right).unwrap().sealed_key(&domain, 2).unwrap(), sealed[1]);
+        assert!(ring.seeds.values().flatten().all(|seed| !sealed.contains(seed)));
+        let signing = ring.signing_key().public();
         ring.retire(&domain, 2).unwrap();
+        assert!(matches!(ring.sealed_key(&domain, 2), Err(KeysError::NoSuchKey(..))));
         assert!(matches!(ring.retire(&domain, 2), Err(KeysError::NoSuchKey(..))));
         ring.save(&path, &right).unwrap();
         let ring = KeyRing::open(&path, &right).unwrap();
         assert_eq!(ring.secret_keys().unwrap().len(), 1);
         assert_eq!(ring.next_epoch(&domain), 3, "a number is not used again");
+        assert_eq!(ring.signing_key().public(), signing);
 
         let wrong = passphrase("six random words of hers");
         assert!(matches!(KeyRing::open(&path, &wrong), Err(KeysError::Passphrase(_))));

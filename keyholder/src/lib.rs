@@ -4,6 +4,7 @@
 //! | step | module |
 //! |---|---|
 //! | bytes → `Verified<EvaluationRequest>` → counted, or a [`reason::Reason`] → evaluated | [`evaluate`] |
+//! | a site's request → a sealed key, signed, for who cannot reach the service | [`deliver`] |
 //! | sites, nonces, counts, alarms | [`database`] |
 //! | keys at rest | [`keys`] |
 //! | HTTP around it | [`service`], [`problem`]; its door is `lockgate-service` |
@@ -12,6 +13,7 @@
 
 pub mod config;
 pub mod database;
+pub mod deliver;
 pub mod evaluate;
 pub mod keys;
 pub mod problem;

@@ -9,11 +9,14 @@ use anyhow::{Context as _, bail};
 use clap::Parser as _;
 use lockgate_keyholder::config::{Config, DataFolder};
 use lockgate_keyholder::database::Database;
+use lockgate_keyholder::deliver::{Delivered, deliver};
 use lockgate_keyholder::evaluate::Keyholder;
 use lockgate_keyholder::keys::{KeyRing, Passphrase};
 use lockgate_keyholder::{report, service};
 use lockgate_service::command::{now_s, say, say_json, start_log};
+use lockgate_signing::envelope::ENVELOPE_BYTES_MAX;
 use lockgate_signing::keys::PublicKey;
+use lockgate_signing::token_keys::TokenPublicKey;
 
 use crate::arguments::{Arguments, Command, ConfigCommand, KeyCommand, Serve, SiteCommand, exit};
 
@@ -37,14 +40,19 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Serve(serve) => self::serve(&data, &passphrase()?, &serve),
         Command::Key { command } => change_keys(&data, &passphrase()?, command),
         Command::Keys => {
-            let keys = KeyRing::open(&data.keys(), &passphrase()?)?.secret_keys()?;
-            let keys: Vec<_> =
-                keys.into_iter().map(|((domain, epoch), key)| (domain, epoch, key.public())).collect();
+            let ring = KeyRing::open(&data.keys(), &passphrase()?)?;
+            let signing_key = TokenPublicKey(ring.signing_key().public().to_bytes());
+            let keys: Vec<_> = ring
+                .secret_keys()?
+                .into_iter()
+                .map(|((domain, epoch), key)| (domain, epoch, key.public()))
+                .collect();
             if json {
                 let key = |(domain, epoch, key): &(_, u32, lockgate_oprf::PublicKey)| serde_json::json!({ "domain": domain, "epoch": epoch, "public-key": key.to_string() });
-                say_json(&serde_json::json!({ "keys": keys.iter().map(key).collect::<Vec<_>>() }))
+                let keys: Vec<_> = keys.iter().map(key).collect();
+                say_json(&serde_json::json!({ "keys": keys, "signing-key": signing_key }))
             } else {
-                say(&report::keys(&keys))
+                say(&report::keys(&keys, signing_key))
             }
         }
         Command::Site { command: SiteCommand::Add { site, key_file, patients } } => {
@@ -65,11 +73,12 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         Command::Audit => {
             let database = Database::open(&data.database())?;
-            let (usage, alarms) = (database.usage()?, database.alarms()?);
+            let (usage, alarms, delivered) =
+                (database.usage()?, database.alarms()?, database.delivered(None)?);
             if json {
-                say_json(&serde_json::json!({ "alarms": alarms, "usage": usage }))
+                say_json(&serde_json::json!({ "alarms": alarms, "sealed-keys": delivered, "usage": usage }))
             } else {
-                say(&report::audit(&usage, &alarms))
+                say(&report::audit(&usage, &alarms, &delivered))
             }
         }
         Command::Config { command: ConfigCommand::Show } => {
@@ -119,11 +128,26 @@ fn change_keys(data: &DataFolder, passphrase: &Passphrase, command: KeyCommand) 
             let epoch = keys.next_epoch(&domain);
             let public = keys.add(&domain, epoch)?;
             keys.save(&data.keys(), passphrase)?;
+            let signing_key = TokenPublicKey(keys.signing_key().public().to_bytes());
             say(&format!(
                 "{domain} has a key for epoch {epoch}. For the publishing team:\n\n\
-                 [[epoch]]\nepoch = {epoch}\npublic-key = \"{public}\"\n\n\
+                 signing-key = \"{signing_key}\"   # only where a site has a sealed key\n\n[[epoch]]\nepoch = {epoch}\npublic-key = \"{public}\"\n\n\
                  Start the service again to use it, and back up {}.\n",
                 data.keys().display()
+            ))
+        }
+        KeyCommand::Seal { domain, epoch, request, out } => {
+            let database = Database::open(&data.database())?;
+            let bytes = read_bounded(&request)?;
+            let delivered = deliver(&database, &keys, &bytes, (&domain, epoch), now_s());
+            let Delivered { delivery, signed } = delivered.with_context(|| request.display().to_string())?;
+            lockgate_durable::write_atomic(&out, &signed)?;
+            say(&format!(
+                "The key of {domain} epoch {epoch} for {0} is in {1}, sealed to its key {2}.\n\
+                 Next, at {0}: lockgate-agent token-key install {1}\n",
+                delivery.site,
+                out.display(),
+                delivery.opening_key
             ))
         }
         KeyCommand::Retire { domain, epoch } => {
@@ -134,6 +158,16 @@ fn change_keys(data: &DataFolder, passphrase: &Passphrase, command: KeyCommand) 
             ))
         }
     }
+}
+
+/// Reads a file that somebody sent, up to more than any envelope has.
+fn read_bounded(path: &Path) -> anyhow::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let cannot = || format!("cannot read {}", path.display());
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).with_context(cannot)?;
+    file.take(ENVELOPE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).with_context(cannot)?;
+    Ok(bytes)
 }
 
 fn serve(data: &DataFolder, passphrase: &Passphrase, options: &Serve) -> anyhow::Result<()> {

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use comfy_table::{CellAlignment, Table, presets};
 use lockgate_oprf::PublicKey;
 use lockgate_signing::ids::Name;
+use lockgate_signing::token_keys::TokenPublicKey;
 
-use crate::database::{AlarmRow, SiteRow, UsageRow};
+use crate::database::{AlarmRow, DeliveredRow, SiteRow, UsageRow};
 
 /// The sites and what they asked.
 pub fn sites(sites: &[SiteRow]) -> String {
@@ -30,14 +31,21 @@ pub fn sites(sites: &[SiteRow]) -> String {
     format!("{table}\n")
 }
 
-/// The counts and the alarms.
-pub fn audit(usage: &[UsageRow], alarms: &[AlarmRow]) -> String {
+/// The counts, the alarms, and who has a sealed key.
+pub fn audit(usage: &[UsageRow], alarms: &[AlarmRow], delivered: &[DeliveredRow]) -> String {
     let mut text = String::new();
     for alarm in alarms {
         let _ = writeln!(
             text,
             "ALARM {} {}: {}, {} evaluations where at most {} are expected",
             alarm.day, alarm.site, alarm.code, alarm.evaluations, alarm.expected
+        );
+    }
+    for row in delivered {
+        let _ = writeln!(
+            text,
+            "{} {} was given the sealed key of {} epoch {}",
+            row.day, row.site, row.domain, row.epoch
         );
     }
     if usage.is_empty() {
@@ -56,7 +64,7 @@ pub fn audit(usage: &[UsageRow], alarms: &[AlarmRow]) -> String {
 }
 
 /// The keys, as the publishing team needs them.
-pub fn keys(keys: &[(Name, u32, PublicKey)]) -> String {
+pub fn keys(keys: &[(Name, u32, PublicKey)], signing_key: TokenPublicKey) -> String {
     if keys.is_empty() {
         return "No keys. Make one with `lockgate-keyholder key new DOMAIN`.\n".to_owned();
     }
@@ -65,7 +73,7 @@ pub fn keys(keys: &[(Name, u32, PublicKey)]) -> String {
         table.add_row([domain.to_string(), epoch.to_string(), key.to_string()]);
     }
     right(&mut table, &[1]);
-    format!("{table}\n")
+    format!("{table}\nSealed keys are signed with {signing_key}.\n")
 }
 
 fn table(header: &[&str]) -> Table {

@@ -2,12 +2,13 @@
 
 use zeroize::Zeroizing;
 
-use crate::block::{Bitmap, Column, Encoder, LinkTokens, PLAIN_BYTES_MAX, PatientTable, Values};
+use crate::block::{Bitmap, Column, Encoder, FormerTable, LinkTokens, PLAIN_BYTES_MAX, PatientTable, Values};
 use crate::bundle::{
     BlockRef, BundleHeader, ColumnInfo, ColumnKind, Counts, EvidenceCount, EvidenceCounts, EvidenceKind,
-    ModuleRef, OutputInfo, TokenInfo, TokenScheme,
+    FormerTokens, ModuleRef, OutputInfo, TokenInfo, TokenScheme,
 };
 use crate::cbor::Writer;
+use crate::delivery;
 use crate::digest::Digest;
 use crate::encryption::{BlockList, BlockPlace, BundleContext, ContentKey, Encryption};
 use crate::enrolment::EnrolmentRequest;
@@ -46,8 +47,8 @@ fn columns() -> Vec<ColumnInfo> {
     ]
 }
 
-/// A token table, a dictionary and rows: each its plain bytes and the block.
-fn blocks() -> [(Vec<u8>, Vec<u8>); 3] {
+/// A token table, a dictionary, rows and former tokens: each its plain bytes and the block.
+fn blocks() -> [(Vec<u8>, Vec<u8>); 4] {
     let mut missing = Bitmap::none(2);
     missing.set(1);
     let table = PatientTable {
@@ -57,6 +58,7 @@ fn blocks() -> [(Vec<u8>, Vec<u8>); 3] {
     };
     let codes = [("snomed", "44054006"), ("loinc", "4548-4")];
     let codes = codes.map(|(system, code)| (system.to_owned(), code.to_owned()));
+    let former = FormerTable { tokens: vec![[8; 16], [0; 16]], missing: missing.clone() };
     let whole = |values| Column { values, missing: None };
     let rows = [
         whole(Values::Patients(vec![0, 1])),
@@ -70,6 +72,7 @@ fn blocks() -> [(Vec<u8>, Vec<u8>); 3] {
         encoder.patients(&table).unwrap(),
         encoder.codes(&codes).unwrap(),
         encoder.rows(&columns(), &rows).unwrap(),
+        encoder.former(&former).unwrap(),
     ]
     .map(|block| (zstd::bulk::decompress(&block, PLAIN_BYTES_MAX).unwrap(), block))
 }
@@ -91,11 +94,12 @@ fn encryption(context: &BundleContext) -> Encryption {
 }
 
 /// The blocks of the sample as they are sent.
-fn sent(context: &BundleContext) -> [Vec<u8>; 3] {
-    let [patients, codes, rows] = blocks().map(|(_, block)| block);
-    let lists = [BlockList::Patients, BlockList::Codes, BlockList::Output(0)];
+fn sent(context: &BundleContext) -> [Vec<u8>; 4] {
+    let lists = [BlockList::Patients, BlockList::Codes, BlockList::Output(0), BlockList::Former];
     let mut lists = lists.into_iter().map(|list| BlockPlace { list, position: 0 });
-    [patients, codes, rows].map(|block| sample_key(context).encrypt(lists.next().unwrap(), block).unwrap())
+    blocks()
+        .map(|(_, block)| block)
+        .map(|block| sample_key(context).encrypt(lists.next().unwrap(), block).unwrap())
 }
 
 pub(crate) fn sample_context() -> BundleContext {
@@ -119,7 +123,7 @@ pub(crate) fn block_bytes(named: &BlockRef) -> Vec<u8> {
 pub(crate) fn sample_header() -> BundleHeader {
     let digest = |text: &str| Digest::of(text.as_bytes());
     let context = sample_context();
-    let [patients, codes, rows] = sent(&context).map(|block| BlockRef {
+    let [patients, codes, rows, former] = sent(&context).map(|block| BlockRef {
         digest: Digest::of(&block),
         bytes: block.len() as u64,
         rows: 2,
@@ -140,7 +144,12 @@ pub(crate) fn sample_header() -> BundleHeader {
         mapping: digest("mapping"),
         rollout: Some(digest("rollout")),
         purpose: name("care-planning"),
-        tokens: TokenInfo { scheme: TokenScheme::SealedKey, epoch: 1, links: vec!["nhs-number".to_owned()] },
+        tokens: TokenInfo {
+            scheme: TokenScheme::SealedKey,
+            epoch: 2,
+            links: vec!["nhs-number".to_owned()],
+            former: Some(FormerTokens { epoch: 1, blocks: vec![former] }),
+        },
         period: context.period,
         snapshot_at_s: 1_793_500_000,
         agent_version: "0.1.0".to_owned(),
@@ -217,6 +226,16 @@ fn what_the_keyholder_is_asked_and_answers_is_as_described() {
 }
 
 #[test]
+fn how_a_sealed_key_gets_to_a_site_is_as_described() {
+    let (request, delivery) = (delivery::tests::request(), delivery::tests::delivery());
+    validates("signed-token-key-request", &sign(&request, &site_key())).unwrap();
+    validates("signed-token-key", &sign(&delivery, &site_key())).unwrap();
+    assert!(validates("signed-token-key", &sign(&request, &site_key())).is_err(), "another role");
+    assert!(validates("token-key-request", &delivery.encode()).is_err());
+    assert!(validates("token-key", &request.encode()).is_err());
+}
+
+#[test]
 fn what_is_signed_is_as_described() {
     let key = site_key();
     validates("signed-bundle", &sign(&sample_header(), &key)).unwrap();
@@ -231,6 +250,7 @@ fn what_is_signed_is_as_described() {
         outputs: Vec::new(),
         patients: Vec::new(),
         codes: Vec::new(),
+        tokens: TokenInfo { former: None, ..sample_header().tokens },
         ..sample_header()
     };
     validates("bundle-header", &first.encode()).unwrap();
@@ -238,7 +258,9 @@ fn what_is_signed_is_as_described() {
 
 #[test]
 fn blocks_are_as_described() {
-    let [patients, codes, rows] = blocks().map(|(plain, _)| plain);
+    let [patients, codes, rows, former] = blocks().map(|(plain, _)| plain);
+    validates("former-block", &former).unwrap();
+    assert!(validates("former-block", &patients).is_err());
     validates("patients-block", &patients).unwrap();
     validates("codes-block", &codes).unwrap();
     validates("rows-block", &rows).unwrap();

@@ -78,16 +78,19 @@ pub enum BlockList {
     Patients,
     /// The code dictionary.
     Codes,
+    /// The tokens of the epoch before, row by row of the token table.
+    Former,
     /// An output, by its position in the header.
     Output(u32),
 }
 
 impl BlockList {
-    /// Its number on the wire. 2 to 15 are for lists to come.
+    /// Its number on the wire. 2 and 4 to 15 are for lists to come.
     fn number(self) -> u32 {
         match self {
             Self::Patients => 0,
             Self::Codes => 1,
+            Self::Former => 3,
             Self::Output(position) => position.saturating_add(16),
         }
     }
@@ -332,10 +335,16 @@ mod tests {
 
     #[test]
     fn a_block_of_every_place_has_a_nonce_of_its_own() {
-        let lists = [BlockList::Patients, BlockList::Codes, BlockList::Output(0), BlockList::Output(255)];
+        let lists = [
+            BlockList::Patients,
+            BlockList::Codes,
+            BlockList::Former,
+            BlockList::Output(0),
+            BlockList::Output(255),
+        ];
         let places =
             lists.into_iter().flat_map(|list| [0, 1, 8_191].map(|position| BlockPlace { list, position }));
         let nonces: std::collections::BTreeSet<_> = places.map(|place| place.nonce().to_vec()).collect();
-        assert_eq!(nonces.len(), 12);
+        assert_eq!(nonces.len(), 15);
     }
 }

@@ -12,6 +12,7 @@ mod cddl_tests;
 pub mod code;
 pub mod codelist;
 pub mod cohort;
+pub mod delivery;
 pub mod digest;
 pub mod direction;
 pub mod encryption;

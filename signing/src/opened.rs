@@ -5,7 +5,7 @@
 
 use std::io;
 
-use crate::block::{self, Column, PatientTable, Rows, Values};
+use crate::block::{self, Column, FormerTable, PatientTable, Rows, Values};
 use crate::bundle::{BlockRef, BundleHeader};
 use crate::cbor::CborError;
 use crate::digest::Digest;
@@ -45,6 +45,8 @@ pub struct OpenedBundle {
     pub patients: Vec<PatientTable>,
     /// The code dictionary: (system, text) of each code.
     pub codes: Vec<(String, String)>,
+    /// What the tokens of the token table were in the epoch before, block by block of it; none outside of an overlap.
+    pub former: Vec<FormerTable>,
     /// The rows of each output, in the order of the header, block by block.
     pub outputs: Vec<Vec<Rows>>,
 }
@@ -57,12 +59,16 @@ pub fn open_bundle(
 ) -> Result<OpenedBundle, OpenError> {
     let opener = BundleOpener::new(header, key)?;
     let message = header.message();
-    let mut opened = OpenedBundle { patients: Vec::new(), codes: Vec::new(), outputs: Vec::new() };
+    let mut opened =
+        OpenedBundle { patients: Vec::new(), codes: Vec::new(), former: Vec::new(), outputs: Vec::new() };
     for (position, named) in (0..).zip(&message.patients) {
         opened.patients.push(opener.patients(position, block(named)?)?);
     }
     for (position, named) in (0..).zip(&message.codes) {
         opened.codes.extend(opener.codes(position, block(named)?)?);
+    }
+    for (position, named) in (0..).zip(message.tokens.former.iter().flat_map(|former| &former.blocks)) {
+        opened.former.push(opener.former(position, block(named)?)?);
     }
     for (number, output) in (0..).zip(&message.outputs) {
         let mut rows = Vec::new();
@@ -109,6 +115,15 @@ impl<'a> BundleOpener<'a> {
         let codes = block::decode_codes(&plain).map_err(|error| OpenError::Content { place, error })?;
         same_rows(place, named, codes.len())?;
         Ok(codes)
+    }
+
+    /// A block of former tokens: of the same rows as the block of the token table in this position.
+    pub fn former(&self, position: u32, bytes: Vec<u8>) -> Result<FormerTable, OpenError> {
+        let place = BlockPlace { list: BlockList::Former, position };
+        let (named, plain) = self.plain(place, bytes)?;
+        let table = block::decode_former(&plain).map_err(|error| OpenError::Content { place, error })?;
+        same_rows(place, named, table.tokens.len())?;
+        Ok(table)
     }
 
     /// A block of an output.
@@ -177,6 +192,8 @@ mod tests {
         assert_eq!(opened.patients[0].tokens, [[1; 16], [2; 16]]);
         assert_eq!(opened.codes[0], ("snomed".to_owned(), "44054006".to_owned()));
         assert_eq!(opened.outputs[0][0].rows, 2);
+        assert_eq!(opened.former[0].tokens, [[8; 16], [0; 16]]);
+        assert!(!opened.former[0].missing.contains(0) && opened.former[0].missing.contains(1));
     }
 
     /// The key is of this bundle only: a signer cannot put a sealed key, or blocks, under another header.
@@ -218,7 +235,10 @@ mod tests {
         for change in [
             (|header| header.outputs[0].blocks[0].rows = 3) as fn(&mut BundleHeader),
             // Rows that name a patient, and a code, that nobody sent.
-            |header| header.patients.clear(),
+            |header| {
+                header.patients.clear();
+                header.tokens.former = None;
+            },
             |header| header.codes.clear(),
             |header| header.tokens.links.clear(),
         ] {

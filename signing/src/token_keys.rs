@@ -2,7 +2,8 @@
 //! with which key an evaluation has to be proved.
 //!
 //! A new epoch is announced by adding it with a later first day. While the epoch before it is still open, sites tell the
-//! warehouse, sealed, which of its tokens became which.
+//! warehouse, sealed, which of its tokens became which. The same epochs hold for sites that have a sealed key in place of a way
+//! to the keyholder.
 
 use std::fmt;
 
@@ -11,6 +12,7 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::Name;
+use crate::keys::PublicKey;
 use crate::text_format::{Named, TextFormat, TextFormatError};
 
 /// The most epochs of one document.
@@ -26,6 +28,10 @@ pub struct TokenKeys {
     pub id: Name,
     /// The document's version.
     pub version: Version,
+    /// The Ed25519 key that the keyholder signs sealed keys with (see [`crate::delivery`]): 64 hexadecimal digits. Absent: no
+    /// site has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signing_key: Option<TokenPublicKey>,
     /// The epochs, the earliest first.
     #[serde(rename = "epoch")]
     pub epochs: Vec<TokenEpoch>,
@@ -51,6 +57,17 @@ impl TokenKeys {
         self.epochs.iter().rev().find(|epoch| epoch.from <= day && day <= epoch.until)
     }
 
+    /// An epoch by its number.
+    pub fn epoch(&self, number: u32) -> Option<&TokenEpoch> {
+        self.epochs.iter().find(|epoch| epoch.epoch == number)
+    }
+
+    /// The key that the keyholder signs sealed keys with.
+    pub fn signing_key(&self) -> Option<PublicKey> {
+        // What is not a key was refused when the document was read.
+        self.signing_key.and_then(|key| PublicKey::from_bytes(&key.0).ok())
+    }
+
     /// The epoch before the current one, while it is still open: the overlap in which old tokens are mapped to new ones.
     pub fn previous(&self, day: Date) -> Option<&TokenEpoch> {
         let current = self.current(day)?;
@@ -69,6 +86,9 @@ impl TextFormat for TokenKeys {
         let wrong = |place: &str, why: &str| Err(TextFormatError::at(Self::WHAT, place, why));
         if self.epochs.is_empty() || self.epochs.len() > EPOCHS_MAX {
             return wrong("epoch", &format!("1 to {EPOCHS_MAX} epochs"));
+        }
+        if self.signing_key.is_some_and(|key| PublicKey::from_bytes(&key.0).is_err()) {
+            return wrong("signing-key", "not an Ed25519 public key");
         }
         for epoch in &self.epochs {
             if epoch.until < epoch.from {
@@ -158,6 +178,24 @@ mod tests {
         assert_eq!(on(date(2026, 7, 1)), (Some(2), None));
         assert_eq!(on(date(2027, 7, 1)), (None, None));
         assert_eq!(TokenKeys::decode(keys.encode().unwrap().as_bytes()).unwrap(), keys);
+    }
+
+    #[test]
+    fn the_key_that_signs_sealed_keys_is_a_key() {
+        let with = |key: &str| {
+            let text = format!(
+                "format = 1\nid = \"care-planning\"\nversion = \"1.0.0\"\nsigning-key = \"{key}\"\n\
+                 [[epoch]]\nepoch = 1\npublic-key = \"{}\"\nfrom = \"2026-01-01\"\nuntil = \"2026-06-30\"\n",
+                "01".repeat(32)
+            );
+            TokenKeys::decode(text.as_bytes())
+        };
+        let key = crate::keys::SigningKey::from_seed(&zeroize::Zeroizing::new([1; 32])).public();
+        let read = with(&data_encoding::HEXLOWER.encode(&key.to_bytes())).unwrap();
+        assert_eq!(read.signing_key(), Some(key));
+        assert_eq!(TokenKeys::decode(read.encode().unwrap().as_bytes()).unwrap(), read);
+        // No point of the curve has this y.
+        assert!(with(&format!("02{}", "00".repeat(31))).unwrap_err().to_string().contains("signing-key"));
     }
 
     #[test]

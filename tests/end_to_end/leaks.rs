@@ -220,8 +220,7 @@ fn nothing_that_identifies_anybody_is_found_anywhere() -> TestResult {
 /// A site whose linker is behind the wire.
 fn site_on(stage: &Stage, wire: &Wire, name: &str, options: SiteOptions) -> anyhow::Result<Site> {
     let site = stage.site_not_enrolled(name, options)?;
-    let key = stage.folder().join("pseudonym.key");
-    site.write_config(&stage.registry.location(), &stage.registry.root(), &wire.url(), &key)?;
+    site.write_config(&stage.registry.location(), &stage.registry.root(), &wire.url())?;
     stage.enrol(&site)?;
     Ok(site)
 }

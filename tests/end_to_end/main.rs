@@ -23,6 +23,7 @@ mod repeatable;
 mod resending;
 mod rollout;
 mod sealed;
+mod sealed_keys;
 mod tokens;
 mod walkthrough;
 mod whole_flow;

@@ -141,7 +141,7 @@ fn stage_with(policy: &Path, as_of: &str) -> anyhow::Result<Stage> {
     stage.registry.add_text("mapping", &examples.join("mappings/gp-extract.toml"))?;
     stage.registry.add_text("sensitive", &examples.join("sensitive/england.toml"))?;
     stage.registry.add_text("policy", policy)?;
-    stage.registry.add_recipients()?;
+    stage.registry.add_keys()?;
     stage.registry.add_guest("gp-monthly")?;
     stage.registry.publish()?;
     Ok(stage)

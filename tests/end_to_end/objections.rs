@@ -125,6 +125,64 @@ fn a_dissent_among_clinical_rows_that_the_evidence_does_not_hold_stops_the_run()
 }
 
 #[test]
+fn what_other_modules_made_under_evidence_that_one_shows_to_be_broken_does_not_leave() -> TestResult {
+    let mut stage = Stage::new(&["control", "gp-monthly"])?;
+    let database = stage.folder().join("practice.sqlite");
+    let record = two_patients(&database)?;
+    record.patient("1000003", 3, "E01990001")?;
+    for month in ["07", "08", "09", "10", "11"] {
+        // The first module takes no month without entries.
+        let day = format!("2026-{month}-10");
+        record.entry(&Entry { patient: "1000003", entered: &day, effective: Some(&day), ..PLAIN })?;
+    }
+    let mut site = stage.site("practice", SiteOptions::practice("A81001", &database))?;
+    site.command(&["run", "--module", "control"])?.ok()?;
+    ensure!(OpenedBundle::stored(&stage.linker, &site)?.len() == 4, "the first module did not run");
+
+    // A dissent of October is filed where the evidence does not look. In December the first module reads November only, and
+    // sees nothing of it; the second reads October too.
+    record.entry(&Entry {
+        patient: "1000002",
+        code: "827241000000103",
+        kind: "FIND",
+        code_kind: Some("FIND"),
+        value: None,
+        unit: None,
+        ..PLAIN
+    })?;
+    stage.registry.go_on_to("2026-12-01");
+    stage.registry.publish_command(&["publish", "--renew"])?.ok()?;
+    site.options.as_of = "2026-12-01".to_owned();
+    let finished = site.command(&["run"])?.expect(3)?;
+    for word in ["a dissent code of the objection policy", "in doubt since module `gp-monthly`"] {
+        ensure!(finished.stdout.contains(word), "no `{word}` in: {}", finished.stdout);
+    }
+    ensure!(OpenedBundle::queued(&site)?.is_empty(), "the outbox holds something");
+    ensure!(
+        std::fs::read_dir(site.state().join("outbox/sealing"))?.next().is_none(),
+        "half a bundle is left"
+    );
+    ensure!(OpenedBundle::stored(&stage.linker, &site)?.len() == 4, "something was sent");
+
+    // Filed where it belongs, it is an objection, and both modules go on in one chain.
+    record.connection.execute_batch(
+        "UPDATE CareRecord_Observation SET EntryKind = 'CONS' WHERE EntryKind = 'FIND';
+         UPDATE Coding_ClinicalCode SET EntryKind = 'CONS' WHERE EntryKind = 'FIND'",
+    )?;
+    site.command(&["run"])?.ok()?;
+    let stored = OpenedBundle::stored(&stage.linker, &site)?;
+    let chain: Vec<(u64, &str)> =
+        stored.iter().map(|it| (it.header.sequence, it.header.module.id.as_str())).collect();
+    let expected: Vec<(u64, &str)> = (1..=5)
+        .map(|sequence| (sequence, "control"))
+        .chain((6..=9).map(|sequence| (sequence, "gp-monthly")))
+        .collect();
+    ensure!(chain == expected, "{chain:?}");
+    ensure!(stored[8].header.counts.withheld_type_1 == 2, "{:?}", stored[8].header.counts);
+    Ok(())
+}
+
+#[test]
 fn evidence_whose_code_is_missing_from_the_code_table_is_read() -> TestResult {
     let stage = Stage::new(&["gp-monthly"])?;
     let database = stage.folder().join("practice.sqlite");
@@ -217,7 +275,7 @@ fn stage_without_policy(as_of: &str) -> anyhow::Result<Stage> {
     let examples = stage.binaries.root().join("examples/registry");
     stage.registry.add_text("mapping", &examples.join("mappings/gp-extract.toml"))?;
     stage.registry.add_text("sensitive", &examples.join("sensitive/england.toml"))?;
-    stage.registry.add_recipients()?;
+    stage.registry.add_keys()?;
     stage.registry.add_guest("gp-monthly")?;
     Ok(stage)
 }

@@ -37,10 +37,16 @@ struct Made {
 fn made(stage: &Stage, site: &Site, name: &str, database: &Path) -> anyhow::Result<Made> {
     let options = SiteOptions { database: database.to_owned(), ..site.options.clone() };
     let other = stage.site_not_enrolled(name, options)?;
-    std::fs::create_dir(other.state())?;
-    for key in ["site-key.pem", "linker-key.pem"] {
+    // The site's own secret is made when its agent is first opened.
+    site.command(&["outbox"])?.ok()?;
+    std::fs::create_dir_all(other.state().join("tokens"))?;
+    for key in ["site-key.pem", "linker-key.pem", "opening-key.pem", "tokens/local.key"] {
         std::fs::copy(site.state().join(key), other.state().join(key))?;
     }
+    finish(
+        Command::new("cp").arg("-a").arg(site.state().join("tokens/keys")).arg(other.state().join("tokens")),
+    )?
+    .ok()?;
     let ran = other.command(&["--json", "run", "--no-push"])?.ok()?.json()?;
     let bundles =
         ran["modules"].as_array().into_iter().flatten().filter_map(|module| module["bundles"].as_array());

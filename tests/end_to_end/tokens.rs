@@ -1,18 +1,19 @@
 //! Tokens by the keyholder, end to end: real agents, a real keyholder, and what happens when one of them fails.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, ensure};
+use lockgate_signing::block::Token;
 use lockgate_signing::bundle::TokenScheme;
 use lockgate_signing::evaluation::EvaluationAnswer;
 use lockgate_tests::command::finish;
 use lockgate_tests::http::{self, FalseLinker, Message};
 use lockgate_tests::leak::Search;
-use lockgate_tests::opened::{OpenedBundle, TokenRow};
+use lockgate_tests::opened::{Cell, OpenedBundle, TokenRow};
 use lockgate_tests::wire::Wire;
 use lockgate_tests::{Keyholder, Site, SiteOptions, Stage};
 use rusqlite::Connection;
@@ -33,24 +34,13 @@ impl Scene {
         let mut keyholder = Keyholder::new(&stage.binaries, stage.folder(), &[DOMAIN])?;
         keyholder.start()?;
         let scene = Self { stage, keyholder };
-        scene.publish_keys("1.0.0", &[(1, "2026-01-01", "2027-12-31")])?;
+        scene.publish_keys(&[(1, "2026-01-01", "2027-12-31")])?;
         Ok(scene)
     }
 
     /// Publishes these epochs of the keyholder's keys, with their first and last days.
-    fn publish_keys(&self, version: &str, epochs: &[(u64, &str, &str)]) -> TestResult {
-        let keys = self.keyholder.keys()?;
-        let mut text = format!("format = 1\nid = \"{DOMAIN}\"\nversion = \"{version}\"\n");
-        for (epoch, from, until) in epochs {
-            let (_, _, key) = keys.iter().find(|(_, number, _)| number == epoch).context("no such epoch")?;
-            text += &format!(
-                "\n[[epoch]]\nepoch = {epoch}\npublic-key = \"{key}\"\nfrom = \"{from}\"\nuntil = \"{until}\"\n"
-            );
-        }
-        let file = self.stage.folder().join("token-keys.toml");
-        std::fs::write(&file, text)?;
-        self.stage.registry.add_text("token-keys", &file)?;
-        self.stage.registry.publish()
+    fn publish_keys(&self, epochs: &[(u64, &str, &str)]) -> TestResult {
+        publish_epochs(&self.stage, &self.keyholder, epochs)
     }
 
     /// A practice that has its tokens from the keyholder at this address, and is entered there with 300 patients.
@@ -76,6 +66,72 @@ impl Scene {
     fn stored(&self, site: &Site) -> anyhow::Result<Vec<OpenedBundle>> {
         OpenedBundle::stored(&self.stage.linker, site)
     }
+}
+
+/// Publishes these epochs of a keyholder's keys, with their first and last days.
+pub(crate) fn publish_epochs(
+    stage: &Stage,
+    keyholder: &Keyholder,
+    epochs: &[(u64, &str, &str)],
+) -> TestResult {
+    let listed = keyholder.command(&["--json", "keys"])?.ok()?.json()?;
+    let mut text = format!("signing-key = {}\n", listed["signing-key"]);
+    let keys = keyholder.keys()?;
+    for (epoch, from, until) in epochs {
+        let (_, _, key) = keys.iter().find(|(_, number, _)| number == epoch).context("no such epoch")?;
+        text += &format!(
+            "\n[[epoch]]\nepoch = {epoch}\npublic-key = \"{key}\"\nfrom = \"{from}\"\nuntil = \"{until}\"\n"
+        );
+    }
+    stage.registry.stage_document("token-keys", DOMAIN, &text)?;
+    stage.registry.publish()
+}
+
+/// Who became who, as the bundles of a new epoch tell the warehouse: former token to token.
+///
+/// Each of them is right by what is not a token: in the month that was sent in both epochs, a patient has the same rows.
+pub(crate) fn renewed(sent: &[OpenedBundle], epochs: (u32, u32)) -> anyhow::Result<BTreeMap<Token, Token>> {
+    let of = |epoch: u32| sent.iter().filter(move |bundle| bundle.header.tokens.epoch == epoch);
+    let mut renewed = BTreeMap::new();
+    for bundle in of(epochs.1) {
+        let header = &bundle.header.tokens;
+        let told = bundle.patients.iter().filter_map(|row| Some((row.former?, row.token)));
+        renewed.extend(told);
+        let former = header.former.as_ref();
+        ensure!(bundle.patients.is_empty() || former.is_some_and(|it| it.epoch == epochs.0), "{header:?}");
+    }
+    let rows = |bundle: &OpenedBundle| {
+        let mut rows: BTreeMap<Token, Vec<String>> = BTreeMap::new();
+        for row in bundle.rows("events") {
+            let Some(Cell::Patient(patient)) = row.get("patient") else { continue };
+            let rest = row.iter().filter(|(column, _)| *column != "patient").collect::<Vec<_>>();
+            rows.entry(bundle.patients[*patient].token).or_default().push(format!("{rest:?}"));
+        }
+        rows.values_mut().for_each(|rows| rows.sort_unstable());
+        rows
+    };
+    let again = of(epochs.1).find_map(|new| {
+        let old = of(epochs.0).find(|old| old.header.period == new.header.period)?;
+        Some((rows(old), rows(new)))
+    });
+    let (old, new) = again.context("no month was sent in both epochs")?;
+    ensure!(old.len() > 10 && old.len() == new.len(), "{} and {} patients", old.len(), new.len());
+    for (token, rows) in &old {
+        let now = renewed.get(token).context("a patient of the epoch before is not told")?;
+        ensure!(new.get(now) == Some(rows), "a token became another patient's");
+    }
+    Ok(renewed)
+}
+
+/// Has half of October's entries entered on another day.
+pub(crate) fn move_entries(database: &std::path::Path, day: &str) -> TestResult {
+    let moved = Connection::open(database)?.execute(
+        "UPDATE CareRecord_Observation SET EnteredDate = ?1 WHERE rowid % 2 = 0 AND EnteredDate LIKE '2026-10-%'
+             AND EntryKind <> 'CONS'",
+        [day],
+    )?;
+    ensure!(moved > 20, "{moved} entries in October");
+    Ok(())
 }
 
 /// Every patient of these bundles.
@@ -278,7 +334,6 @@ fn what_was_answered_before_the_keyholder_went_is_kept() -> TestResult {
         &scene.stage.registry.location(),
         &scene.stage.registry.root(),
         &scene.stage.linker.url(),
-        &scene.stage.folder().join("pseudonym.key"),
     )?;
     ensure!(acknowledged(&direct.run()?) == 4);
     let all = scene.evaluations()?;
@@ -288,29 +343,76 @@ fn what_was_answered_before_the_keyholder_went_is_kept() -> TestResult {
 }
 
 #[test]
-fn a_new_epoch_makes_new_tokens_and_no_published_key_makes_none() -> TestResult {
+fn a_new_epoch_makes_new_tokens_and_tells_the_warehouse_which_was_which() -> TestResult {
     let mut scene = Scene::new(&["gp-monthly"])?;
     let database = scene.stage.practice_database("gp", 60)?;
-    let mut practice = scene.practice("practice", "A81001", database, &scene.keyholder.url())?;
+    let mut practice = scene.practice("practice", "A81001", database.clone(), &scene.keyholder.url())?;
     ensure!(acknowledged(&practice.run()?) == 4);
+    let first = scene.evaluations()?;
     scene.keyholder.command(&["key", "new", DOMAIN])?.ok()?;
     scene.keyholder.stop()?;
     scene.keyholder.start()?;
-    scene.publish_keys("2.0.0", &[(1, "2026-01-01", "2027-03-31"), (2, "2026-12-01", "2027-12-31")])?;
+    scene.publish_keys(&[(1, "2026-01-01", "2027-03-31"), (2, "2026-12-01", "2027-12-31")])?;
     // What is published is known from here on: on the days below, this registry's timestamp has expired.
     practice.command(&["refresh"])?.ok()?;
     practice.options.as_of = "2026-12-01".to_owned();
     practice.run()?;
     let sent = scene.stored(&practice)?;
+    ensure!(sent[..4].iter().all(|bundle| bundle.header.tokens.former.is_none()), "told too early");
+    let renewed = renewed(&sent, (1, 2))?;
     let of_epoch = |epoch| {
         let bundles = sent.iter().filter(move |bundle| bundle.header.tokens.epoch == epoch);
         bundles.flat_map(|bundle| &bundle.patients).map(|row| row.token).collect::<BTreeSet<_>>()
     };
-    ensure!(!of_epoch(1).is_empty() && !of_epoch(2).is_empty(), "one epoch is missing");
     ensure!(of_epoch(1).is_disjoint(&of_epoch(2)), "a token of both epochs");
+    ensure!(renewed.values().all(|token| of_epoch(2).contains(token)));
+    // What was kept is not asked for again.
+    let second = scene.evaluations()? - first;
+    ensure!(second <= first + 8, "{second} evaluations in the new epoch, {first} in the old one");
+
+    // The keyholder sees no token, and the linker neither old nor new ones.
+    let search = |folder: &std::path::Path| -> TestResult {
+        for file in lockgate_tests::opened::files(folder)? {
+            let bytes = std::fs::read(&file)?;
+            for token in renewed.keys().chain(renewed.values()) {
+                ensure!(!bytes.windows(16).any(|window| window == token), "{} holds one", file.display());
+            }
+        }
+        Ok(())
+    };
+    search(scene.keyholder.folder())?;
+    search(scene.stage.linker.folder())?;
+
+    // A site that lost what it kept still tells, as long as the keyholder answers for both epochs.
+    for kept in std::fs::read_dir(practice.state().join("tokens"))? {
+        let kept = kept?.path();
+        if kept.extension().is_some_and(|ending| ending == "cache") {
+            std::fs::remove_file(kept)?;
+        }
+    }
+    move_entries(&database, "2026-12-15")?;
+    practice.options.as_of = "2027-01-01".to_owned();
+    practice.run()?;
+    let after = scene.stored(&practice)?;
+    let december = after.last().context("nothing was sent")?;
+    let told = december.patients.iter().filter(|row| row.former.is_some()).count();
+    ensure!(told == december.patients.len() && told > 5, "{told} of {} are told", december.patients.len());
+
+    // When the overlap is over there is nothing to tell, and a month is not sent again for that.
+    practice.options.as_of = "2027-04-01".to_owned();
+    let run = practice.run()?;
+    let april = scene.stored(&practice)?.split_off(after.len());
+    ensure!(!april.is_empty() && april.iter().all(|bundle| bundle.header.tokens.former.is_none()));
+    let again = run["modules"][0]["bundles"][0].clone();
+    ensure!(again["period"] == "2026-12" && again["id"].is_null(), "December is sent again: {again}");
+
     // The day after the last epoch there is no key, and no run.
     practice.options.as_of = "2028-01-01".to_owned();
-    let none = practice.command(&["run"])?;
-    ensure!(none.code != Some(0), "{}", none.stdout);
+    let none = practice.command(&["run"])?.expect(3)?;
+    ensure!(
+        none.stdout.contains("no epoch of the token keys for `care-data` stands on 2028-01-01"),
+        "{}",
+        none.stdout
+    );
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use lockgate_signing::block::{Column, PatientTable, Rows, Token, Values};
+use lockgate_signing::block::{Column, FormerTable, PatientTable, Rows, Token, Values};
 use lockgate_signing::bundle::{BlockRef, BundleHeader, ColumnKind, OutputInfo};
 use lockgate_signing::encryption::BlockPlace;
 use lockgate_signing::envelope::Envelope;
@@ -39,6 +39,8 @@ pub struct TokenRow {
     pub type_2: bool,
     /// The link tokens, where there are any.
     pub links: Vec<Option<Token>>,
+    /// What the token was in the epoch before, where that is told.
+    pub former: Option<Token>,
 }
 
 /// A row of an output, by column.
@@ -124,7 +126,9 @@ impl OpenedBundle {
         let verified = Envelope::<BundleHeader>::read(signed_header)?.verify(key)?;
         let opened = open_bundle(&verified, warehouse, |block| std::fs::read(place(block)))?;
         let (id, header) = (verified.id(), verified.into_message());
-        let patients = opened.patients.iter().flat_map(token_rows).collect();
+        let former = |at: usize| opened.former.get(at);
+        let patients = opened.patients.iter().enumerate();
+        let patients = patients.flat_map(|(at, table)| token_rows(table, former(at))).collect();
         let codes = opened.codes;
         let mut outputs = BTreeMap::new();
         for (output, blocks) in header.outputs.iter().zip(&opened.outputs) {
@@ -196,7 +200,7 @@ pub fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn token_rows(table: &PatientTable) -> Vec<TokenRow> {
+fn token_rows(table: &PatientTable, former: Option<&FormerTable>) -> Vec<TokenRow> {
     let row = |row: usize| TokenRow {
         token: table.tokens[row],
         type_2: table.type_2.contains(row),
@@ -205,6 +209,7 @@ fn token_rows(table: &PatientTable) -> Vec<TokenRow> {
             .iter()
             .map(|link| (!link.missing.contains(row)).then(|| link.tokens[row]))
             .collect(),
+        former: former.filter(|it| !it.missing.contains(row)).map(|it| it.tokens[row]),
     };
     (0..table.tokens.len()).map(row).collect()
 }

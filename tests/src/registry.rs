@@ -9,6 +9,7 @@ use anyhow::Context as _;
 
 use crate::binaries::Binaries;
 use crate::command::{Finished, finish};
+use crate::sealed_keys::{PURPOSES, SealedKeys};
 use crate::warehouse::{WarehouseKeys, write_recipients};
 
 /// A registry and the keys to it.
@@ -113,7 +114,7 @@ impl Registry {
         self.add_module(&self.binaries.root().join(manifest), &self.binaries.guest(name)?, &[])
     }
 
-    /// Stages the example mappings, policy and sensitive-code list, and the warehouse as the recipient.
+    /// Stages the example mappings, policy and sensitive-code list, and the keys ([`Self::add_keys`]).
     pub fn add_examples(&self) -> anyhow::Result<()> {
         for (kind, file) in [
             ("mapping", "mappings/gp-extract.toml"),
@@ -123,11 +124,20 @@ impl Registry {
         ] {
             self.add_text(kind, &self.binaries.root().join("examples/registry").join(file))?;
         }
+        self.add_keys()
+    }
+
+    /// Stages what a site needs to make tokens and to encrypt: the token keys of each purpose, and the list of recipients.
+    pub fn add_keys(&self) -> anyhow::Result<()> {
+        let document = SealedKeys::in_folder(&self.folder)?.document()?;
+        for purpose in PURPOSES {
+            self.stage_document("token-keys", purpose, &document)?;
+        }
         self.add_recipients()
     }
 
     /// Stages the list of recipients: the warehouse, whose keys are beside the registry.
-    pub fn add_recipients(&self) -> anyhow::Result<()> {
+    fn add_recipients(&self) -> anyhow::Result<()> {
         let warehouse = WarehouseKeys::in_folder(&self.folder)?.recipient("2020-01-01", "2039-12-31")?;
         let file = self.folder.join("recipients.toml");
         let file = write_recipients(file, semver::Version::new(1, 0, 0), vec![warehouse])?;

@@ -23,7 +23,7 @@ pub struct SiteOptions {
     pub as_of: String,
     /// Seconds after which it stops trying to reach the linker; 0: one attempt.
     pub give_up_s: u64,
-    /// The keyholder that evaluates its tokens; absent: the key of the stage.
+    /// The keyholder that evaluates its tokens; absent: it has sealed keys.
     pub keyholder: Option<String>,
     /// What it installs without asking: `auto` (so that a test that is not about approval needs none), `within-scope`,
     /// `manual`.
@@ -62,7 +62,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// Writes a site's folder. `registry` and `root` are the registry's; `pseudonym_key` is a file with the key.
+    /// Writes a site's folder. `registry` and `root` are the registry's.
     pub fn new(
         agent: PathBuf,
         folder: PathBuf,
@@ -70,26 +70,19 @@ impl Site {
         registry: &Path,
         root: &Path,
         linker_url: &str,
-        pseudonym_key: &Path,
     ) -> anyhow::Result<Self> {
         std::fs::create_dir_all(&folder)?;
         let site = Self { options, folder, agent };
-        site.write_config(registry, root, linker_url, pseudonym_key)?;
+        site.write_config(registry, root, linker_url)?;
         Ok(site)
     }
 
     /// Writes `agent.toml`.
-    pub fn write_config(
-        &self,
-        registry: &Path,
-        root: &Path,
-        linker_url: &str,
-        pseudonym_key: &Path,
-    ) -> anyhow::Result<()> {
+    pub fn write_config(&self, registry: &Path, root: &Path, linker_url: &str) -> anyhow::Result<()> {
         let SiteOptions { id, kind, database, mapping, give_up_s, approve, .. } = &self.options;
         let tokens = match &self.options.keyholder {
             Some(url) => format!("scheme = \"oprf\"\nkeyholder = \"{url}\"\n"),
-            None => format!("scheme = \"sealed-key\"\nkey-file = {pseudonym_key:?}\nepoch = 1\n"),
+            None => "scheme = \"sealed-key\"\n".to_owned(),
         };
         let config = format!(
             "site = \"{id}\"\nkind = \"{kind}\"\nmode = \"demo\"\nstate-dir = \"state\"\napprove = \"{approve}\"\n\n\
@@ -144,15 +137,4 @@ impl Site {
     pub fn run(&self) -> anyhow::Result<serde_json::Value> {
         self.command(&["--json", "run"])?.ok()?.json()
     }
-}
-
-/// Writes a new pseudonym key to a file that is not there yet.
-pub fn write_pseudonym_key(path: &Path) -> anyhow::Result<()> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let mut key = [0_u8; 32];
-    getrandom::fill(&mut key)?;
-    let text: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    Ok(file.write_all(text.as_bytes())?)
 }

@@ -7,7 +7,8 @@ use crate::binaries::Binaries;
 use crate::command::finish;
 use crate::linker::Linker;
 use crate::registry::Registry;
-use crate::site::{Site, SiteOptions, write_pseudonym_key};
+use crate::sealed_keys::SealedKeys;
+use crate::site::{Site, SiteOptions};
 
 /// Everything of one test or demonstration; gone when it is dropped, except in a folder that the caller names.
 #[derive(Debug)]
@@ -18,7 +19,6 @@ pub struct Stage {
     pub registry: Registry,
     /// The programs.
     pub binaries: Binaries,
-    pseudonym_key: PathBuf,
     folder: PathBuf,
     /// Deletes the folder, unless it is to stay.
     _temporary: Option<tempfile::TempDir>,
@@ -47,9 +47,7 @@ impl Stage {
         let registry = Registry::new(&binaries, folder, as_of)?;
         let mut linker = Linker::new(&binaries, folder)?;
         linker.start()?;
-        let pseudonym_key = folder.join("pseudonym.key");
-        write_pseudonym_key(&pseudonym_key)?;
-        Ok(Self { linker, registry, binaries, pseudonym_key, folder: folder.to_owned(), _temporary: None })
+        Ok(Self { linker, registry, binaries, folder: folder.to_owned(), _temporary: None })
     }
 
     /// The folder of everything.
@@ -82,12 +80,15 @@ impl Stage {
             &self.registry.location(),
             &self.registry.root(),
             &self.linker.url(),
-            &self.pseudonym_key,
         )
     }
 
-    /// Enrols a site with a new token.
+    /// Enrols a site with a new token, and gives it sealed token keys unless it has a keyholder.
     pub fn enrol(&self, site: &Site) -> anyhow::Result<()> {
-        self.linker.enrol(site)
+        self.linker.enrol(site)?;
+        if site.options.keyholder.is_none() {
+            SealedKeys::in_folder(self.folder())?.install(site)?;
+        }
+        Ok(())
     }
 }

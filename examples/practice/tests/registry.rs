@@ -15,6 +15,7 @@ use lockgate_signing::policy::{ObjectionPolicy, SensitiveCodes};
 use lockgate_signing::recipients::Recipients;
 use lockgate_signing::rollout::Rollout;
 use lockgate_signing::text_format::TextFormat;
+use lockgate_signing::token_keys::TokenKeys;
 use practice::draft::{Finish, Journal};
 use practice::gp::{self, GpRequest};
 use practice::hospital::{self, HospitalRequest};
@@ -50,13 +51,14 @@ fn every_file_of_the_registry_decodes() {
                 "rollouts" => Rollout::decode(&bytes).err(),
                 "directions" => Direction::decode(&bytes).err(),
                 "recipients" => Recipients::decode(&bytes).err(),
+                "token-keys" => TokenKeys::decode(&bytes).err(),
                 other => panic!("what is in {other}?"),
             };
             assert!(error.is_none(), "{name}: {}", error.unwrap());
             files += 1;
         }
     }
-    assert!(files >= 8);
+    assert!(files >= 9);
 }
 
 #[test]

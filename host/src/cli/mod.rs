@@ -2,6 +2,7 @@
 
 mod modules;
 mod show;
+mod token_key;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,6 +25,7 @@ use crate::progress::Progress;
 use crate::push::PushError;
 use crate::run::Now;
 use crate::status::{DirectionLine, ModuleLine, Status};
+use token_key::TokenKeyCommand;
 
 /// Extracts pseudonymised data from a clinical database with centrally signed modules.
 ///
@@ -99,6 +101,13 @@ enum Command {
     Directions {
         #[command(subcommand)]
         command: Option<DirectionsCommand>,
+    },
+    /// Token keys of the scheme `sealed-key`: ask for them, install them. For sites that cannot reach the keyholder.
+    ///
+    /// Without a command: the keys that are installed, by purpose and epoch. No command shows a key.
+    TokenKey {
+        #[command(subcommand)]
+        command: Option<TokenKeyCommand>,
     },
     /// One page on how this site is, and what needs a person (then the exit code is 6). Asks nobody and changes nothing.
     Status,
@@ -226,6 +235,7 @@ impl Cli {
             }
             Command::Modules { command } => self.modules(&config, command.as_ref(), now)?,
             Command::Directions { command } => self.directions(&config, command.as_ref(), now)?,
+            Command::TokenKey { command } => token_key::run(&config, command.as_ref(), now, self.json)?,
             Command::Status => {
                 let status = Status::of(&config, now)?;
                 modules::status(&status, self.json)?;

@@ -151,7 +151,10 @@ pub(super) fn history(agent: &Agent, module: Option<&Name>, as_json: bool) -> an
         | Event::Installed { module, .. }
         | Event::Refused { module, .. }
         | Event::Revoked { module, .. } => Some(module.clone()),
-        Event::Enrolled { .. } | Event::Acknowledged { .. } | Event::DirectionAnswered { .. } => None,
+        Event::Enrolled { .. }
+        | Event::Acknowledged { .. }
+        | Event::TokenKeyInstalled { .. }
+        | Event::DirectionAnswered { .. } => None,
     };
     let entries = agent.ledger.entries().iter();
     let entries: Vec<_> = entries
@@ -216,6 +219,9 @@ pub(super) fn history(agent: &Agent, module: Option<&Name>, as_json: bool) -> an
             }
             Event::Revoked { module, version, reason, .. } => {
                 decision(when, "revoked", module, format!("{version}: {reason}"))
+            }
+            Event::TokenKeyInstalled { domain, epoch } => {
+                decision(when, "token key", domain, format!("epoch {epoch}"))
             }
             Event::DirectionAnswered { direction, version, accepted, .. } => {
                 let word = if *accepted { "accepted" } else { "refused" };

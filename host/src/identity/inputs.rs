@@ -10,6 +10,8 @@ use zeroize::Zeroizing;
 use super::nhs_number::NhsNumber;
 
 const LABEL: &[u8] = b"lockgate token v1";
+const PATIENT: &str = "patient";
+const LOCAL_PATIENT: &str = "local-patient";
 
 /// The input of one token: `label 0 domain 0 epoch 0 kind 0 (part 0)*`, the epoch as four bytes, the largest first.
 ///
@@ -29,12 +31,17 @@ impl<'a> Input<'a> {
 
     /// The patient token of somebody with a valid NHS number.
     pub(crate) fn of_nhs_number(number: &'a NhsNumber) -> Self {
-        Self::new("patient", [number.digits()])
+        Self::new(PATIENT, [number.digits()])
     }
 
     /// The patient token of somebody without one: it means something at this site only.
     pub(crate) fn of_local_id(site: &'a str, local_id: &'a [u8]) -> Self {
-        Self::new("local-patient", [site.as_bytes(), local_id])
+        Self::new(LOCAL_PATIENT, [site.as_bytes(), local_id])
+    }
+
+    /// Whether it makes a patient token, and not a link token.
+    pub(super) fn is_of_a_patient(&self) -> bool {
+        matches!(self.kind, PATIENT | LOCAL_PATIENT)
     }
 
     pub(super) fn parts(&self) -> &[&'a [u8]] {

@@ -43,6 +43,13 @@ impl LocalKey {
         Ok(Self(key))
     }
 
+    /// A digest that only this site can make: what was sent is compared by it, and it tells nobody else anything.
+    pub(super) fn private_digest(&self, bytes: &[u8]) -> [u8; 32] {
+        let mut mac = keyed(&self.derive("lockgate content v1"));
+        mac.update(bytes);
+        mac.finalize().into_bytes().into()
+    }
+
     /// A key for one use.
     pub(super) fn derive(&self, label: &str) -> Zeroizing<[u8; 32]> {
         let mut mac = keyed(&self.0);

@@ -7,6 +7,7 @@
 //! Handles are numbered in the order of the tokens, which carries nothing of the local order.
 
 mod cache;
+mod delivered;
 mod inputs;
 mod keyholder;
 mod local_ids;
@@ -21,7 +22,7 @@ mod vectors;
 use std::collections::HashMap;
 
 use hashbrown::DefaultHashBuilder;
-use lockgate_signing::block::{Bitmap, LinkTokens, PatientTable, Token};
+use lockgate_signing::block::{Bitmap, FormerTable, LinkTokens, PatientTable, Token};
 use lockgate_signing::bundle::TokenScheme;
 use lockgate_signing::canonical;
 use lockgate_signing::manifest::LinkKind;
@@ -33,6 +34,7 @@ use crate::source::{
     CategoryReader, CellError, DateReader, FlagReader, Place, Select, Snapshot, SourceError, text,
 };
 use cache::InputName;
+pub use delivered::{DeliveredKeyError, DeliveredKeys, PublishedKeys};
 use inputs::{Input, LinkParts};
 use local_ids::LocalIds;
 use nhs_number::NhsNumber;
@@ -40,7 +42,7 @@ use oprf::PatientSecret;
 use scheme::Made;
 pub(crate) use scheme::TokenRules;
 pub use scheme::{Tokens, TokensError};
-pub use sealed_key::{TokenKey, TokenKeyError};
+pub use sealed_key::TokenKey;
 
 /// The identity table cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -134,6 +136,8 @@ const WITHHELD: u32 = u32::MAX;
 /// Somebody that modules may see: tokens and no identity.
 struct Person {
     token: Token,
+    /// What it was in the epoch before.
+    former: Option<Token>,
     secret: PatientSecret,
     type_2: bool,
     /// Which dissents the objection evidence held.
@@ -293,8 +297,9 @@ impl Patients {
             .map(|candidate| {
                 let person = &candidates[candidate];
                 let (token, secret) = maker.token(&person.name)?;
+                let former = maker.former(&person.name);
                 let (type_2, dissents_seen) = (person.objection.type_2, person.dissents_seen);
-                Ok((Person { token, secret, type_2, dissents_seen }, candidate))
+                Ok((Person { token, former, secret, type_2, dissents_seen }, candidate))
             })
             .collect::<Result<_, TokensError>>()?;
         persons.sort_unstable_by_key(|(person, _)| person.token);
@@ -323,6 +328,11 @@ impl Patients {
         (self.made.scheme, self.made.epoch)
     }
 
+    /// The epoch before, where the warehouse is to be told what tokens were in it.
+    pub(crate) fn former_epoch(&self) -> Option<u32> {
+        self.made.former_epoch
+    }
+
     /// What a local id is to the boundary.
     pub(crate) fn lookup(&self, local_id: &[u8]) -> Lookup {
         match self.local_ids.find(local_id) {
@@ -346,6 +356,18 @@ impl Patients {
     pub(crate) fn episode(&self, handle: u32, local_id: &[u8]) -> f64 {
         let person = &self.persons[handle as usize];
         self.made.episode(&person.token, &person.secret, local_id)
+    }
+
+    /// What the tokens of these handles were in the epoch before; who has none sent none.
+    pub(crate) fn former(&self, handles: &[u32]) -> FormerTable {
+        let mut missing = Bitmap::none(handles.len());
+        let tokens = handles.iter().enumerate().map(|(row, &handle)| {
+            self.persons[handle as usize].former.unwrap_or_else(|| {
+                missing.set(row);
+                Token::default()
+            })
+        });
+        FormerTable { tokens: tokens.collect(), missing }
     }
 
     /// The token table's rows for these handles.

@@ -35,60 +35,74 @@ use super::sealed_key::{keyed, number};
 const BATCH: usize = 4_096;
 
 /// What the scheme needs of the site.
-pub(super) struct Oprf {
-    url: String,
-    local: LocalKey,
+pub(super) struct Oprf<'a> {
+    pub(super) url: &'a str,
+    pub(super) site: &'a SiteId,
+    /// Signs the questions.
+    pub(super) key: &'a SigningKey,
+    pub(super) local: &'a LocalKey,
+    /// Where evaluations are kept.
+    pub(super) folder: &'a Path,
+    pub(super) today: Date,
 }
 
-/// The tokens of one run: a domain and an epoch.
+/// The tokens of one run: a domain and an epoch, and those of the epoch before where the warehouse is to be told.
 pub(crate) struct OprfDomain<'a> {
+    domain: &'a Name,
+    names: Hmac<Sha256>,
+    current: OprfEpoch<'a>,
+    former: Option<Former<'a>>,
+}
+
+struct Former<'a> {
+    epoch: OprfEpoch<'a>,
+    /// Nothing of it is kept here: then everybody is asked for, while the keyholder still answers. Otherwise who is not kept
+    /// had no token.
+    everybody: bool,
+}
+
+/// The evaluations of a domain and epoch.
+struct OprfEpoch<'a> {
     keyholder: Keyholder<'a>,
     domain: &'a Name,
-    pub(super) epoch: u32,
+    epoch: u32,
     public: PublicKey,
-    names: Hmac<Sha256>,
     inputs: HashMap<InputName, Zeroizing<Vec<u8>>, DefaultHashBuilder>,
     cache: Cache,
 }
 
-impl Oprf {
-    pub(super) fn open(url: &str, folder: &Path) -> Result<Self, TokensError> {
-        lockgate_durable::create_private_dir(folder)?;
-        lockgate_durable::sweep(folder)?;
-        Ok(Self { url: url.to_owned(), local: LocalKey::open(&folder.join("local.key"))? })
-    }
-
-    /// A digest that only this site can make.
-    pub(super) fn private_digest(&self, bytes: &[u8]) -> [u8; 32] {
-        let mut mac = keyed(&self.local.derive("lockgate content v1"));
-        mac.update(bytes);
-        mac.finalize().into_bytes().into()
-    }
-
-    /// The tokens of a domain, under the epoch that is published for the day.
-    pub(super) fn domain<'a>(
-        &'a self,
-        (site, key): (&'a SiteId, &'a SigningKey),
+impl<'a> Oprf<'a> {
+    /// The tokens of a domain under an epoch, and what they were under one before it.
+    pub(super) fn domain(
+        &self,
         domain: &'a Name,
         epoch: &TokenEpoch,
-        folder: &Path,
-        today: Date,
+        former: Option<&TokenEpoch>,
     ) -> Result<OprfDomain<'a>, TokensError> {
+        let former = former.map(|former| self.epoch(domain, former)).transpose()?;
+        Ok(OprfDomain {
+            domain,
+            names: keyed(&self.local.derive("lockgate input names v1")),
+            current: self.epoch(domain, epoch)?,
+            former: former.map(|epoch| Former { everybody: epoch.cache.is_empty(), epoch }),
+        })
+    }
+
+    fn epoch(&self, domain: &'a Name, epoch: &TokenEpoch) -> Result<OprfEpoch<'a>, TokensError> {
         let public = PublicKey::from_bytes(epoch.public_key.0)
             .map_err(|_| TokensError::PublishedKey { domain: domain.clone(), epoch: epoch.epoch })?;
-        let file = folder.join(format!("{domain}-{}.cache", epoch.epoch));
+        let file = self.folder.join(format!("{domain}-{}.cache", epoch.epoch));
         let mut context = b"lockgate kept tokens v1\0".to_vec();
         context.extend_from_slice(domain.as_str().as_bytes());
         context.push(0);
         context.extend_from_slice(&epoch.epoch.to_be_bytes());
         context.extend_from_slice(&public.to_bytes());
-        let day = crate::crossing::day(today);
-        Ok(OprfDomain {
-            keyholder: Keyholder::new(&self.url, site, key)?,
+        let day = crate::crossing::day(self.today);
+        Ok(OprfEpoch {
+            keyholder: Keyholder::new(self.url, self.site, self.key)?,
             domain,
             epoch: epoch.epoch,
             public,
-            names: keyed(&self.local.derive("lockgate input names v1")),
             inputs: HashMap::default(),
             cache: Cache::open(file, self.local.derive("lockgate kept tokens v1"), context, day)?,
         })
@@ -96,22 +110,56 @@ impl Oprf {
 }
 
 impl OprfDomain<'_> {
-    /// What stands for the token of an input until it is there.
+    /// The epochs of the tokens: that of [`Self::token`], and that of [`Self::former`].
+    pub(super) fn epochs(&self) -> (u32, Option<u32>) {
+        (self.current.epoch, self.former.as_ref().map(|former| former.epoch.epoch))
+    }
+
+    /// What stands for the token of an input until it is there: the same in every epoch.
     pub(super) fn name(&mut self, input: &Input<'_>) -> InputName {
-        let bytes = input.bytes(self.domain.as_str(), self.epoch);
         let mut mac = self.names.clone();
-        mac.update(&bytes);
+        mac.update(&input.bytes(self.domain.as_str(), 0));
         let full: [u8; 32] = mac.finalize().into_bytes().into();
         let mut name = InputName::default();
         name.copy_from_slice(&full[..16]);
-        if self.cache.get(&name).is_none() {
-            self.inputs.entry(name).or_insert(bytes);
+        self.current.want(name, input);
+        if let Some(former) =
+            self.former.as_mut().filter(|former| former.everybody && input.is_of_a_patient())
+        {
+            former.epoch.want(name, input);
         }
         name
     }
 
     /// Has everybody's token, or says why not: a run over some of the patients would be wrong and look right.
     pub(super) fn ask(&mut self, wanted: impl Iterator<Item = InputName>) -> Result<(), TokensError> {
+        let wanted: Vec<InputName> = wanted.collect();
+        self.current.ask(wanted.iter().copied())?;
+        self.former.as_mut().map_or(Ok(()), |former| former.epoch.ask(wanted.into_iter()))
+    }
+
+    /// The token behind a name, and the patient's secret at this site. There once [`Self::ask`] has said so.
+    pub(super) fn token(&mut self, name: &InputName) -> Option<(Token, PatientSecret)> {
+        self.current.evaluation(name)
+    }
+
+    /// What the token was in the epoch before, if there was one.
+    pub(super) fn former(&mut self, name: &InputName) -> Option<Token> {
+        Some(self.former.as_mut()?.epoch.evaluation(name)?.0)
+    }
+}
+
+impl OprfEpoch<'_> {
+    /// Notes an input that has no evaluation here.
+    fn want(&mut self, name: InputName, input: &Input<'_>) {
+        if self.cache.get(&name).is_none() {
+            let bytes = || input.bytes(self.domain.as_str(), self.epoch);
+            self.inputs.entry(name).or_insert_with(bytes);
+        }
+    }
+
+    /// Asks for what is not kept.
+    fn ask(&mut self, wanted: impl Iterator<Item = InputName>) -> Result<(), TokensError> {
         let mut missing: Vec<(InputName, Zeroizing<Vec<u8>>)> =
             wanted.filter_map(|name| Some((name, self.inputs.remove(&name)?))).collect();
         // Those who are withheld are not asked for, blindly or not.
@@ -175,8 +223,8 @@ impl OprfDomain<'_> {
         })
     }
 
-    /// The token behind a name, and the patient's secret at this site. There once [`Self::ask`] has said so.
-    pub(super) fn evaluation(&mut self, name: &InputName) -> Option<(Token, PatientSecret)> {
+    /// What is kept of a name: token and secret.
+    fn evaluation(&mut self, name: &InputName) -> Option<(Token, PatientSecret)> {
         let evaluation = self.cache.get(name)?;
         let (mut token, mut secret) = (Token::default(), [0; 16]);
         token.copy_from_slice(&evaluation[..16]);

@@ -11,11 +11,12 @@ use lockgate_signing::keys::SigningKey;
 use lockgate_signing::token_keys::TokenKeys;
 
 use super::cache::{InputName, SaveError};
+use super::delivered::{DeliveredKeyError, DeliveredKeys};
 use super::inputs::Input;
 use super::keyholder::KeyholderError;
-use super::local_key::LocalKeyError;
+use super::local_key::{LocalKey, LocalKeyError};
 use super::oprf::{Oprf, OprfDomain, PatientSecret};
-use super::sealed_key::{TokenDomain, TokenKey, TokenKeyError};
+use super::sealed_key::{SealedTokens, TokenDomain};
 use crate::config::{Config, TokensConfig};
 
 /// Tokens cannot be made.
@@ -23,7 +24,7 @@ use crate::config::{Config, TokensConfig};
 pub enum TokensError {
     /// The key of the sealed-key scheme.
     #[error(transparent)]
-    Key(#[from] TokenKeyError),
+    Key(#[from] DeliveredKeyError),
     /// The site's own key.
     #[error(transparent)]
     LocalKey(#[from] LocalKeyError),
@@ -46,6 +47,12 @@ pub enum TokensError {
     /// The keyholder refuses, or is not to be believed.
     #[error("{0}; the run is put off and nothing of it is sent")]
     Keyholder(#[from] KeyholderError),
+    /// A site with the scheme `sealed-key` and without a key.
+    #[error(
+        "no token key is installed here; ask the keyholder's operator for one with the file of `lockgate-agent token-key \
+         request --out FILE`, then run `lockgate-agent token-key install FILE`"
+    )]
+    NothingInstalled,
     /// Nothing says which key is right.
     #[error("the registry publishes no token keys for `{0}`; ask the publishing team")]
     NotPublished(Name),
@@ -73,20 +80,22 @@ pub enum TokensError {
 /// How this site makes tokens. Cannot be printed.
 pub struct Tokens {
     scheme: Scheme,
+    local: LocalKey,
     folder: PathBuf,
 }
 
 enum Scheme {
-    SealedKey(TokenKey),
-    Oprf(Box<Oprf>),
+    SealedKey(DeliveredKeys),
+    /// The keyholder's address.
+    Oprf(String),
 }
 
 impl std::fmt::Debug for Tokens {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.scheme {
-            Scheme::SealedKey(key) => write!(f, "Tokens({key:?})"),
-            Scheme::Oprf(_) => f.write_str("Tokens(oprf)"),
-        }
+        f.write_str(match &self.scheme {
+            Scheme::SealedKey(_) => "Tokens(sealed-key)",
+            Scheme::Oprf(_) => "Tokens(oprf)",
+        })
     }
 }
 
@@ -98,6 +107,8 @@ pub(crate) struct TokenRules<'a> {
     pub(crate) domain: &'a Name,
     /// The published keys of the domain.
     pub(crate) published: Option<&'a TokenKeys>,
+    /// The epochs under which the module has sent tokens: only those are of rows that the warehouse may have.
+    pub(crate) sent_epochs: &'a [u32],
     pub(crate) today: Date,
 }
 
@@ -105,46 +116,63 @@ impl Tokens {
     /// Opens what the configured scheme needs.
     pub fn open(config: &Config) -> Result<Self, TokensError> {
         let folder = config.state_dir.join("tokens");
+        lockgate_durable::create_private_dir(&folder)?;
+        lockgate_durable::sweep(&folder)?;
         let scheme = match &config.tokens {
-            TokensConfig::SealedKey { key_file, epoch } => {
-                Scheme::SealedKey(TokenKey::load(key_file, *epoch)?)
-            }
-            TokensConfig::Oprf { keyholder } => Scheme::Oprf(Box::new(Oprf::open(keyholder, &folder)?)),
+            TokensConfig::SealedKey {} => Scheme::SealedKey(DeliveredKeys::of(config)),
+            TokensConfig::Oprf { keyholder } => Scheme::Oprf(keyholder.clone()),
         };
-        Ok(Self { scheme, folder })
+        Ok(Self { scheme, local: LocalKey::open(&folder.join("local.key"))?, folder })
     }
 
     /// Whether the configured scheme has what it needs on this computer. Changes nothing.
     pub fn check(config: &Config) -> Result<(), TokensError> {
         match &config.tokens {
-            TokensConfig::SealedKey { key_file, epoch } => Ok(TokenKey::load(key_file, *epoch).map(drop)?),
+            TokensConfig::SealedKey {} => {
+                let keys = DeliveredKeys::of(config);
+                keys.opening_key_id()?.ok_or(DeliveredKeyError::NoOpeningKey)?;
+                if keys.installed()?.is_empty() {
+                    return Err(TokensError::NothingInstalled);
+                }
+                Ok(())
+            }
             TokensConfig::Oprf { .. } => Ok(()),
         }
     }
 
     /// A digest that only this site can make: what was sent is compared by it, and it tells nobody else anything.
     pub(crate) fn private_digest(&self, bytes: &[u8]) -> [u8; 32] {
-        match &self.scheme {
-            Scheme::SealedKey(key) => key.private_digest(bytes),
-            Scheme::Oprf(oprf) => oprf.private_digest(bytes),
-        }
+        self.local.private_digest(bytes)
     }
 
     /// The tokens of one domain on one day.
     pub(super) fn maker<'a>(&'a self, rules: &TokenRules<'a>) -> Result<TokenMaker<'a>, TokensError> {
+        // No key but a published one: a keyholder could otherwise mark a site by a key of its own.
+        let published = rules.published.ok_or_else(|| TokensError::NotPublished(rules.domain.clone()))?;
+        let current = published
+            .current(rules.today)
+            .ok_or_else(|| TokensError::NoEpoch { domain: rules.domain.clone(), today: rules.today })?;
+        let was_sent = |epoch: u32| rules.sent_epochs.contains(&epoch);
         match &self.scheme {
-            Scheme::SealedKey(key) => Ok(TokenMaker::SealedKey(key.domain(rules.domain.as_str()), key.epoch)),
-            Scheme::Oprf(oprf) => {
-                // No key but a published one: a keyholder could otherwise mark a site by a key of its own.
-                let published =
-                    rules.published.ok_or_else(|| TokensError::NotPublished(rules.domain.clone()))?;
-                let epoch = published.current(rules.today).ok_or_else(|| TokensError::NoEpoch {
-                    domain: rules.domain.clone(),
+            Scheme::SealedKey(keys) => {
+                let missing =
+                    || DeliveredKeyError::NotInstalled { domain: rules.domain.clone(), epoch: current.epoch };
+                let (key, former) = keys.usable(published, rules.today)?.ok_or_else(missing)?;
+                let former = former.filter(|former| was_sent(former.epoch));
+                let tokens = SealedTokens::new(rules.domain.as_str(), &key, former.as_ref());
+                Ok(TokenMaker::SealedKey(Box::new(tokens)))
+            }
+            Scheme::Oprf(url) => {
+                let former = published.previous(rules.today).filter(|former| was_sent(former.epoch));
+                let oprf = Oprf {
+                    url,
+                    site: rules.site,
+                    key: rules.key,
+                    local: &self.local,
+                    folder: &self.folder,
                     today: rules.today,
-                })?;
-                let asker = (rules.site, rules.key);
-                let domain = oprf.domain(asker, rules.domain, epoch, &self.folder, rules.today)?;
-                Ok(TokenMaker::Oprf(Box::new(domain)))
+                };
+                Ok(TokenMaker::Oprf(Box::new(oprf.domain(rules.domain, current, former)?)))
             }
         }
     }
@@ -152,7 +180,7 @@ impl Tokens {
 
 /// Makes the tokens of one run.
 pub(super) enum TokenMaker<'a> {
-    SealedKey(TokenDomain, u32),
+    SealedKey(Box<SealedTokens>),
     Oprf(Box<OprfDomain<'a>>),
 }
 
@@ -160,7 +188,7 @@ impl TokenMaker<'_> {
     /// What stands for a token until it is made: equal for equal inputs, and for no others.
     pub(super) fn name(&mut self, input: &Input<'_>) -> InputName {
         match self {
-            Self::SealedKey(domain, _) => domain.token(input),
+            Self::SealedKey(tokens) => tokens.token(input),
             Self::Oprf(domain) => domain.name(input),
         }
     }
@@ -177,17 +205,31 @@ impl TokenMaker<'_> {
     pub(super) fn token(&mut self, name: &InputName) -> Result<(Token, PatientSecret), TokensError> {
         match self {
             Self::SealedKey(..) => Ok((*name, PatientSecret::default())),
-            Self::Oprf(domain) => domain.evaluation(name).ok_or(TokensError::TooMany),
+            Self::Oprf(domain) => domain.token(name).ok_or(TokensError::TooMany),
+        }
+    }
+
+    /// What a patient's token was in the epoch before, where the warehouse is to be told.
+    pub(super) fn former(&mut self, name: &InputName) -> Option<Token> {
+        match self {
+            Self::SealedKey(tokens) => tokens.former(name),
+            Self::Oprf(domain) => domain.former(name),
         }
     }
 
     /// What stays when the tokens are made.
     pub(super) fn finish(self) -> Made {
         match self {
-            Self::SealedKey(domain, epoch) => {
-                Made { scheme: TokenScheme::SealedKey, epoch, domain: Some(domain) }
+            Self::SealedKey(tokens) => Made {
+                scheme: TokenScheme::SealedKey,
+                epoch: tokens.epoch,
+                former_epoch: tokens.former_epoch(),
+                domain: Some(tokens.domain),
+            },
+            Self::Oprf(domain) => {
+                let (epoch, former_epoch) = domain.epochs();
+                Made { scheme: TokenScheme::Oprf, epoch, former_epoch, domain: None }
             }
-            Self::Oprf(domain) => Made { scheme: TokenScheme::Oprf, epoch: domain.epoch, domain: None },
         }
     }
 }
@@ -196,6 +238,7 @@ impl TokenMaker<'_> {
 pub(super) struct Made {
     pub(super) scheme: TokenScheme,
     pub(super) epoch: u32,
+    pub(super) former_epoch: Option<u32>,
     domain: Option<TokenDomain>,
 }
 

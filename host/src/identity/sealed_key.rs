@@ -1,13 +1,13 @@
 //! The `sealed-key` scheme: the site holds the key, and a token is HMAC-SHA-256 (RFC 2104) of its input, cut to 128 bits.
 //!
-//! For sites without a way to the keyholder. Weaker, and named so in every header: who takes the key from a site can make the
-//! token of anybody.
+//! For sites without a way to the keyholder; how the key gets there is in `delivered.rs`. Weaker, and named so in every header:
+//! who takes the key from a site can make the token of anybody.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::path::Path;
 
+use hashbrown::DefaultHashBuilder;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use lockgate_durable::FileError;
 use lockgate_signing::block::Token;
 use sha2::Sha256;
 use zeroize::Zeroizing;
@@ -29,32 +29,8 @@ impl fmt::Debug for TokenKey {
     }
 }
 
-/// The key file cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum TokenKeyError {
-    /// The file.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// What is in it.
-    #[error("{0} does not hold a pseudonym key: 64 hexadecimal digits on one line")]
-    Content(String),
-}
-
 impl TokenKey {
-    /// Reads the key from its file (64 hexadecimal digits, mode 0600).
-    pub fn load(path: &Path, epoch: u32) -> Result<Self, TokenKeyError> {
-        let text = lockgate_durable::read_private(path)?;
-        let wrong = || TokenKeyError::Content(path.display().to_string());
-        let mut key = Zeroizing::new([0; 32]);
-        let digits = text.trim_ascii();
-        if digits.len() != 64 {
-            return Err(wrong());
-        }
-        data_encoding::HEXLOWER.decode_mut(digits, key.as_mut_slice()).map_err(|_| wrong())?;
-        Ok(Self { key, epoch })
-    }
-
-    /// A key for tests and for tools that make one.
+    /// A key from what was sealed.
     pub fn from_bytes(key: Zeroizing<[u8; 32]>, epoch: u32) -> Self {
         Self { key, epoch }
     }
@@ -74,14 +50,6 @@ impl TokenKey {
         let mut mac = keyed(&self.key);
         prefix(purpose, self.epoch, |piece| mac.update(piece));
         TokenDomain { mac }
-    }
-
-    /// A digest that only this site can make: what was sent is compared by it, and it tells nobody else anything.
-    pub(crate) fn private_digest(&self, bytes: &[u8]) -> [u8; 32] {
-        let mut mac = keyed(&self.key);
-        mac.update(b"lockgate content v1\0");
-        mac.update(bytes);
-        mac.finalize().into_bytes().into()
     }
 }
 
@@ -121,6 +89,50 @@ impl TokenDomain {
         let mut token = Token::default();
         token.copy_from_slice(&full[..16]);
         token
+    }
+}
+
+/// The tokens of one run: a domain and an epoch, and those of the epoch before where the warehouse is to be told.
+pub(super) struct SealedTokens {
+    pub(super) domain: TokenDomain,
+    pub(super) epoch: u32,
+    former: Option<Former>,
+}
+
+struct Former {
+    epoch: u32,
+    domain: TokenDomain,
+    /// What each patient's token was.
+    tokens: HashMap<Token, Token, DefaultHashBuilder>,
+}
+
+impl SealedTokens {
+    pub(super) fn new(purpose: &str, key: &TokenKey, former: Option<&TokenKey>) -> Self {
+        let former = former.map(|key| Former {
+            epoch: key.epoch,
+            domain: key.domain(purpose),
+            tokens: HashMap::default(),
+        });
+        Self { domain: key.domain(purpose), epoch: key.epoch, former }
+    }
+
+    /// The token of an input.
+    pub(super) fn token(&mut self, input: &Input<'_>) -> Token {
+        let token = self.domain.token(input);
+        if let Some(former) = self.former.as_mut().filter(|_| input.is_of_a_patient()) {
+            former.tokens.entry(token).or_insert_with(|| former.domain.token(input));
+        }
+        token
+    }
+
+    /// What a token was in the epoch before.
+    pub(super) fn former(&self, token: &Token) -> Option<Token> {
+        self.former.as_ref()?.tokens.get(token).copied()
+    }
+
+    /// The epoch before, where its tokens are made too.
+    pub(super) fn former_epoch(&self) -> Option<u32> {
+        self.former.as_ref().map(|former| former.epoch)
     }
 }
 

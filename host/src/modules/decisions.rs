@@ -113,6 +113,7 @@ impl Decisions {
                 self.directions.insert(direction.clone(), answer);
             }
             Event::Enrolled { .. }
+            | Event::TokenKeyInstalled { .. }
             | Event::Sealed { .. }
             | Event::Acknowledged { .. }
             | Event::Failed { .. } => {}

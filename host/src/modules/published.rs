@@ -20,7 +20,8 @@ use semver::Version;
 
 use super::ModulesError;
 use super::today::Today;
-use crate::config::{Config, TokensConfig};
+use crate::config::Config;
+use crate::identity::PublishedKeys;
 
 /// What the registry says to one site.
 #[derive(Debug)]
@@ -33,8 +34,8 @@ pub struct Published {
     pub sensitive: Arc<Trusted<SensitiveCodes>>,
     /// Those who can open what is sent.
     pub recipients: Arc<Trusted<Recipients>>,
-    /// The token keys of each purpose, where the site's tokens are the keyholder's.
-    pub token_keys: BTreeMap<Name, Arc<Trusted<TokenKeys>>>,
+    /// The token keys of each purpose.
+    pub token_keys: PublishedKeys,
     /// What is held and revoked.
     pub holds: Trusted<Holds>,
     /// What is offered to this site, by module, the newest version last. Days are not looked at yet.
@@ -141,10 +142,8 @@ impl Published {
             problems: Vec::new(),
             cohorts: Cohorts::default(),
         };
-        if matches!(config.tokens, TokensConfig::Oprf { .. }) {
-            let keys = published.fetch_each::<TokenKeys>(registry)?;
-            published.token_keys = keys.into_iter().map(|it| (it.value().id.clone(), Arc::new(it))).collect();
-        }
+        let keys = published.fetch_each::<TokenKeys>(registry)?;
+        published.token_keys = keys.into_iter().map(|it| (it.value().id.clone(), Arc::new(it))).collect();
         let rollouts = published.fetch_each::<Rollout>(registry)?;
         let directions = published.fetch_each::<Direction>(registry)?;
         // The site's cohorts: only those that something names.

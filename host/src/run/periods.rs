@@ -1,9 +1,9 @@
-//! What becomes of the months of a run: queued to be sent, or shown.
+//! What becomes of the months of a run: held until all modules have read and then queued to be sent, or shown.
 
 use lockgate_signing::bundle::BundleHeader;
 use lockgate_signing::digest::Digest;
 use lockgate_signing::envelope::sign;
-use lockgate_signing::ids::BundleId;
+use lockgate_signing::ids::{BundleId, Name};
 use lockgate_signing::keys::SigningKey;
 
 use super::{FinishedPeriod, MadeBundle, Now, PreviewedBundle, Run, RunError};
@@ -24,55 +24,85 @@ pub(super) trait Periods {
     fn finished(&mut self, run: &Run<'_>, step: PlanStep, period: FinishedPeriod) -> Result<(), RunError>;
 }
 
-/// Periods that are queued to be sent, once all of them were read: a row of the last may show that the objection evidence is
-/// not whole.
-pub(super) struct Queueing<'a> {
-    outbox: &'a Outbox,
-    ledger: &'a mut Ledger,
-    /// The end of the chain, with what is held.
-    head: Option<(u64, BundleId)>,
-    /// The bundle that is being made.
-    unfinished: Option<SealingFolder>,
-    held: Vec<HeldBundle>,
-    made: Vec<MadeBundle>,
+/// What the modules of one run have made, in the order of the chain. Nothing of it is queued until every module has read: a
+/// row of the last may show that the objection evidence of all of them is not whole.
+#[derive(Debug, Default)]
+pub struct Held {
+    bundles: Vec<HeldBundle>,
 }
 
 /// A bundle that is signed and not yet queued.
+#[derive(Debug)]
 struct HeldBundle {
+    id: BundleId,
     header: BundleHeader,
     signed: Vec<u8>,
     content: String,
     sealing: SealingFolder,
 }
 
-impl<'a> Queueing<'a> {
-    /// Nothing is held yet.
-    pub(super) fn new(outbox: &'a Outbox, ledger: &'a mut Ledger) -> Self {
-        let head = ledger.head();
-        Self { outbox, ledger, head, unfinished: None, held: Vec::new(), made: Vec::new() }
+impl Held {
+    /// The end of the chain, with what is held.
+    fn head(&self, ledger: &Ledger) -> Option<(u64, BundleId)> {
+        self.bundles.last().map(|last| (last.header.sequence, last.id)).or_else(|| ledger.head())
+    }
+
+    /// Queues what is held, each bundle on stable storage and then in the ledger. Where one cannot be queued, it and those
+    /// that follow it in the chain are still held.
+    pub fn queue(
+        &mut self,
+        outbox: &Outbox,
+        ledger: &mut Ledger,
+        key: &SigningKey,
+        now: Now,
+    ) -> Result<(), RunError> {
+        while let Some(HeldBundle { header, signed, content, sealing, .. }) = self.bundles.first() {
+            let queued = outbox.queue(sealing, signed.clone(), content, &key.public())?;
+            ledger.append(now.at, sealed_event(queued.id(), header, content.clone()))?;
+            failpoint("run.in-ledger");
+            self.bundles.remove(0);
+        }
+        Ok(())
+    }
+
+    /// The modules of what is held.
+    pub fn modules(&self) -> impl Iterator<Item = &Name> {
+        self.bundles.iter().map(|held| &held.header.module.id)
+    }
+
+    /// Gives up what is held.
+    pub fn discard(self) -> Result<(), OutboxError> {
+        self.bundles.iter().try_for_each(|held| Outbox::discard(&held.sealing))
+    }
+}
+
+/// The periods of one module, which are held when they are made.
+pub(super) struct Holding<'a> {
+    outbox: &'a Outbox,
+    ledger: &'a Ledger,
+    held: &'a mut Held,
+    /// The bundle that is being made.
+    unfinished: Option<SealingFolder>,
+    pub(super) made: Vec<MadeBundle>,
+}
+
+impl<'a> Holding<'a> {
+    /// A module that has made nothing yet.
+    pub(super) fn new(outbox: &'a Outbox, ledger: &'a Ledger, held: &'a mut Held) -> Self {
+        Self { outbox, ledger, held, unfinished: None, made: Vec::new() }
     }
 
     /// Gives up the bundle that was being made, where there is one.
     pub(super) fn discard_unfinished(&mut self) -> Result<(), OutboxError> {
         self.unfinished.take().map_or(Ok(()), |sealing| Outbox::discard(&sealing))
     }
-
-    /// Queues what is held, each bundle on stable storage and then in the ledger; gives what was made.
-    pub(super) fn queue(self, key: &SigningKey, now: Now) -> Result<Vec<MadeBundle>, RunError> {
-        for HeldBundle { header, signed, content, sealing } in self.held {
-            let queued = self.outbox.queue(&sealing, signed, &content, &key.public())?;
-            self.ledger.append(now.at, sealed_event(queued.id(), &header, content))?;
-            failpoint("run.in-ledger");
-        }
-        Ok(self.made)
-    }
 }
 
-impl Periods for Queueing<'_> {
+impl Periods for Holding<'_> {
     fn begin(&mut self, run: &Run<'_>, step: PlanStep) -> Result<BlockStore, RunError> {
-        let sealing = self.outbox.begin(step.period)?;
+        let sealing = self.outbox.begin(&run.manifest.id, step.period)?;
         self.unfinished = Some(sealing.clone());
-        Ok(BlockStore::in_folder(run.cipher(step.period, self.head)?, sealing))
+        Ok(BlockStore::in_folder(run.cipher(step.period, self.held.head(self.ledger))?, sealing))
     }
 
     fn finished(&mut self, run: &Run<'_>, step: PlanStep, period: FinishedPeriod) -> Result<(), RunError> {
@@ -90,9 +120,8 @@ impl Periods for Queueing<'_> {
         // sign
         let signed = sign(&header, run.site.key);
         let id = BundleId(Digest::of(&signed));
-        self.head = Some((header.sequence, id));
         self.made.push(MadeBundle { id: Some(id), header: header.clone() });
-        self.held.push(HeldBundle { header, signed, content, sealing });
+        self.held.bundles.push(HeldBundle { id, header, signed, content, sealing });
         Ok(())
     }
 }
@@ -129,6 +158,7 @@ fn sealed_event(id: BundleId, header: &BundleHeader, content: String) -> Event {
         module: header.module.id.clone(),
         version: header.module.version.clone(),
         period: header.period,
+        epoch: header.tokens.epoch,
         rows: header.rows(),
         bytes: header.bytes(),
         dissents: header.counts.evidence.dissents(),

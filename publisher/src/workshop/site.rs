@@ -8,6 +8,8 @@ use jiff::tz::TimeZone;
 use lockgate_durable::FileError;
 use lockgate_durable::key_file::{self, KeyFileError};
 use lockgate_signing::cohort::Audience;
+use lockgate_signing::delivery::{TokenKeyDelivery, TokenKeyRequest};
+use lockgate_signing::envelope::sign;
 use lockgate_signing::ids::{IdError, Name, Period};
 use lockgate_signing::keys::SigningKey;
 use lockgate_signing::manifest::SiteKind;
@@ -15,8 +17,9 @@ use lockgate_signing::mapping::Mapping;
 use lockgate_signing::policy::{ObjectionPolicy, SensitiveCodes};
 use lockgate_signing::recipients::{Recipient, RecipientSigningKey, Recipients};
 use lockgate_signing::rollout::RolloutStep;
-use lockgate_signing::sealed::OpeningKey;
+use lockgate_signing::sealed::{OpeningKey, SealedError};
 use lockgate_signing::text_format::{TextFormat, TextFormatError};
+use lockgate_signing::token_keys::{TokenEpoch, TokenKeys, TokenPublicKey};
 use semver::Version;
 use serde::Serialize;
 use tempfile::TempDir;
@@ -35,6 +38,8 @@ use crate::staging::{self, StagingError};
 /// The pseudonym key of every such site: always the same, so that a patient has the same label in every run. It protects
 /// nobody, because there is nobody: the agent refuses to run there on an NHS number that could be a real person's.
 const PSEUDONYM_KEY: &[u8; 32] = b"invented people need no secrets.";
+/// Its epoch.
+const EPOCH: u32 = 1;
 
 /// A module cannot be run on its fixture.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +62,9 @@ pub enum SiteError {
     /// A key.
     #[error(transparent)]
     Key(#[from] KeyFileError),
+    /// The pseudonym key.
+    #[error("the pseudonym key of the fixture's site: {0}")]
+    Sealing(#[from] SealedError),
     /// What is published there.
     #[error("the fixture's registry: {0}")]
     Staging(#[from] StagingError),
@@ -98,8 +106,7 @@ impl FixtureSite {
         let state = place.join("state");
         lockgate_durable::create_private_dir(&state)?;
         key_file::create(&state.join("site-key.pem"))?;
-        let pseudonym_key = data_encoding::HEXLOWER.encode(PSEUDONYM_KEY);
-        lockgate_durable::write_private(&place.join("pseudonym.key"), pseudonym_key.as_bytes())?;
+        install_token_key(&state, fixture, module)?;
         let config = place.join("agent.toml");
         std::fs::write(&config, toml::to_string(&Config::of(place, fixture, module)?)?)?;
         Ok(Self {
@@ -129,6 +136,8 @@ fn make_registry(dir: &Path, fixture: &Fixture, module: &PreparedModule) -> Resu
     let _ = staging::add_sensitive(&repository, &fixture.sensitive)?;
     let nobody = recipients(fixture.as_of)?.encode()?;
     let _ = staging::add_recipients(&repository, nobody.as_bytes(), fixture.as_of)?;
+    let tokens = token_keys(&module.manifest.purpose)?.encode()?;
+    let _ = staging::add_token_keys(&repository, tokens.as_bytes())?;
     let _ = staging::add_module(&repository, module)?;
     let version = module.manifest.version.clone();
     let to_all =
@@ -153,6 +162,35 @@ fn recipients(day: Date) -> Result<Recipients, IdError> {
     };
     let (id, version) = ("nobody".parse()?, Version::new(1, 0, 0));
     Ok(Recipients { format: 1, id, version, recipients: vec![nobody] })
+}
+
+/// The keyholder of such a site: one epoch, for as long as a fixture may be of.
+fn token_keys(domain: &Name) -> Result<TokenKeys, SiteError> {
+    let signing = SigningKey::from_seed(&Zeroizing::new(*PSEUDONYM_KEY)).public();
+    let epoch = TokenEpoch {
+        epoch: EPOCH,
+        // Nothing is evaluated with it: the site has a sealed key.
+        public_key: TokenPublicKey(signing.to_bytes()),
+        from: jiff::civil::date(2000, 1, 1),
+        until: jiff::civil::date(2099, 12, 31),
+    };
+    let (id, version) = (domain.clone(), Version::new(1, 0, 0));
+    let signing_key = Some(TokenPublicKey(signing.to_bytes()));
+    Ok(TokenKeys { format: 1, id, version, signing_key, epochs: vec![epoch] })
+}
+
+/// Installs the pseudonym key, as if the keyholder had sealed it for the site.
+fn install_token_key(state: &Path, fixture: &Fixture, module: &PreparedModule) -> Result<(), SiteError> {
+    let seed = Zeroizing::new(*PSEUDONYM_KEY);
+    let opening = OpeningKey::from_seed(&seed);
+    lockgate_durable::write_private(&state.join("opening-key.pem"), opening.to_pem().as_bytes())?;
+    let request = TokenKeyRequest { site: fixture.site.clone(), opening_key: opening.public(), at_s: 0 };
+    let domain = &module.manifest.purpose;
+    let delivery = TokenKeyDelivery::seal(&request, (domain, EPOCH), &seed, 0, &seed)?;
+    let keys = state.join("tokens/keys");
+    lockgate_durable::create_private_dir(&keys)?;
+    let signed = sign(&delivery, &SigningKey::from_seed(&seed));
+    Ok(lockgate_durable::write_private(&keys.join(format!("{domain}-{EPOCH}.sealed")), &signed)?)
 }
 
 fn registry_keys(registry: &Path) -> PathBuf {
@@ -195,11 +233,8 @@ struct LinkerConfig {
 }
 
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
 struct TokensConfig {
     scheme: &'static str,
-    key_file: &'static str,
-    epoch: u32,
 }
 
 impl Config {
@@ -223,7 +258,7 @@ impl Config {
             },
             // A preview sends nothing; the discard port, should it ever try.
             linker: LinkerConfig { url: "http://127.0.0.1:9" },
-            tokens: TokensConfig { scheme: "sealed-key", key_file: "pseudonym.key", epoch: 1 },
+            tokens: TokensConfig { scheme: "sealed-key" },
         })
     }
 }

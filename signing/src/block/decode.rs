@@ -2,8 +2,8 @@
 
 use super::grouping::{Grouping, follows_code};
 use super::{
-    Bitmap, Column, FORMAT, LinkTokens, PLAIN_BYTES_MAX, POWERS, PatientTable, ROWS_MAX, TAGS, Values,
-    narrowest,
+    Bitmap, Column, FORMAT, FormerTable, LinkTokens, PLAIN_BYTES_MAX, POWERS, PatientTable, ROWS_MAX, TAGS,
+    Values, narrowest,
 };
 use crate::bundle::{ColumnInfo, ColumnKind};
 use crate::cbor::{CborError, Reader};
@@ -235,6 +235,27 @@ pub fn decode_patients(bytes: &[u8], links: usize) -> Result<PatientTable, CborE
     }
     reader.finish()?;
     Ok(PatientTable { tokens: patients, type_2, links: tables })
+}
+
+/// Decodes a block of former tokens.
+pub fn decode_former(bytes: &[u8]) -> Result<FormerTable, CborError> {
+    const PLACE: &str = "former tokens";
+    let plain = decompress(bytes)?;
+    let mut reader = Reader::new(&plain);
+    let rows = read_head(&mut reader, 4)?;
+    reader.field(3, PLACE)?;
+    let tokens = match reader.bytes(PLACE)?.as_chunks() {
+        (tokens, []) if tokens.len() == rows => tokens.to_vec(),
+        _ => return Err(CborError::value(PLACE, "another number of tokens than rows")),
+    };
+    reader.field(4, PLACE)?;
+    let missing = Bitmap::from_bytes(reader.bytes(PLACE)?.to_vec(), rows)
+        .ok_or_else(|| CborError::value(PLACE, "a bitmap of another number of rows"))?;
+    reader.finish()?;
+    if (0..rows).any(|row| missing.contains(row) && tokens[row] != [0; 16]) {
+        return Err(CborError::NotDeterministic("a token where there is none"));
+    }
+    Ok(FormerTable { tokens, missing })
 }
 
 /// Decodes a block of the code dictionary: (system, text) of each code.

@@ -1,7 +1,7 @@
 //! Encoding: rows, token tables and dictionaries to blocks.
 
 use super::grouping::{Grouping, follows_code, grouping_column};
-use super::{Bitmap, Column, FORMAT, PLAIN_BYTES_MAX, POWERS, PatientTable, Values, narrowest};
+use super::{Bitmap, Column, FORMAT, FormerTable, PLAIN_BYTES_MAX, POWERS, PatientTable, Values, narrowest};
 use crate::bundle::{ColumnInfo, ColumnKind};
 use crate::cbor::Writer;
 
@@ -83,6 +83,21 @@ impl Encoder {
             writer.bytes(links.tokens.as_flattened());
             writer.bytes(links.missing.as_bytes());
         }
+        self.compress(writer)
+    }
+
+    /// A block of former tokens: one a row of the block of the token table in the same position, and who had none.
+    pub fn former(&mut self, table: &FormerTable) -> Result<Vec<u8>, EncodeError> {
+        let mut writer = Writer::new();
+        writer.map(4);
+        writer.unsigned(1);
+        writer.unsigned(FORMAT);
+        writer.unsigned(2);
+        writer.unsigned(table.tokens.len() as u64);
+        writer.unsigned(3);
+        writer.bytes(table.tokens.as_flattened());
+        writer.unsigned(4);
+        writer.bytes(table.missing.as_bytes());
         self.compress(writer)
     }
 

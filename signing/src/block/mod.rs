@@ -15,7 +15,7 @@ mod decode;
 mod encode;
 mod grouping;
 
-pub use decode::{Rows, decode_codes, decode_patients, decode_rows};
+pub use decode::{Rows, decode_codes, decode_former, decode_patients, decode_rows};
 pub use encode::{EncodeError, Encoder};
 
 /// The most rows of a block.
@@ -140,6 +140,15 @@ pub struct LinkTokens {
     pub missing: Bitmap,
 }
 
+/// What the tokens of a stretch of the token table were in the epoch before, row by row.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FormerTable {
+    /// One a patient; zeros where there is none.
+    pub tokens: Vec<Token>,
+    /// The patients that had none.
+    pub missing: Bitmap,
+}
+
 /// 10 to the power of 0..=6.
 const POWERS: [i64; 7] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000];
 
@@ -221,6 +230,7 @@ mod tests {
             for bytes in [&bytes, &framed] {
                 let _ = decode_rows(bytes, &schema());
                 let _ = decode_patients(bytes, 2);
+                let _ = decode_former(bytes);
                 let _ = decode_codes(bytes);
             }
         }
@@ -234,6 +244,19 @@ mod tests {
             plain[position] = byte;
             let _ = decode_rows(&zstd::bulk::compress(&plain, 1).unwrap(), &schema());
         }
+    }
+
+    #[test]
+    fn former_tokens_are_read_back_and_say_nothing_of_who_had_none() {
+        let mut encoder = Encoder::new().unwrap();
+        let mut missing = Bitmap::none(3);
+        missing.set(1);
+        let table = FormerTable { tokens: vec![[1; 16], [0; 16], [3; 16]], missing };
+        assert_eq!(decode_former(&encoder.former(&table).unwrap()).unwrap(), table);
+        let hidden = FormerTable { tokens: vec![[1; 16], [2; 16], [3; 16]], ..table.clone() };
+        assert!(decode_former(&encoder.former(&hidden).unwrap()).is_err(), "a token where there is none");
+        let short = FormerTable { tokens: vec![[1; 16]], ..table };
+        assert!(decode_former(&encoder.former(&short).unwrap()).is_err(), "fewer tokens than rows");
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    BLOCK_BYTES_MAX, BLOCKS_MAX, BlockRef, BundleHeader, ColumnInfo, ColumnKind, Counts, ModuleRef,
-    OutputInfo, TokenInfo, TokenScheme,
+    BLOCK_BYTES_MAX, BLOCKS_MAX, BlockRef, BundleHeader, ColumnInfo, ColumnKind, Counts, FormerTokens,
+    ModuleRef, OutputInfo, TokenInfo, TokenScheme,
 };
 use crate::cbor::{CborError, Reader, Writer};
 use crate::digest::Digest;
@@ -175,6 +175,15 @@ impl BundleHeader {
         if names.len() != self.outputs.len() {
             return wrong("an output is named twice");
         }
+        if let Some(former) = &self.tokens.former {
+            let rows = |blocks: &[BlockRef]| blocks.iter().map(|block| block.rows).collect::<Vec<_>>();
+            if former.epoch >= self.tokens.epoch {
+                return wrong("former tokens are not of an earlier epoch");
+            }
+            if former.blocks.is_empty() || rows(&former.blocks) != rows(&self.patients) {
+                return wrong("former tokens do not stand beside the token table");
+            }
+        }
         if self.blocks().count() > BLOCKS_MAX {
             return wrong("too many blocks");
         }
@@ -220,7 +229,7 @@ impl ModuleRef {
 
 impl TokenInfo {
     fn write(&self, w: &mut Writer) {
-        w.map(3);
+        w.map(4);
         w.unsigned(1);
         w.text(self.scheme.name());
         w.unsigned(2);
@@ -228,11 +237,20 @@ impl TokenInfo {
         w.unsigned(3);
         w.array(self.links.len());
         self.links.iter().for_each(|link| w.text(link));
+        w.unsigned(4);
+        match &self.former {
+            Some(former) => {
+                w.array(2);
+                w.unsigned(former.epoch.into());
+                write_blocks(w, &former.blocks);
+            }
+            None => w.null(),
+        }
     }
 
     fn read(r: &mut Reader<'_>) -> Result<Self, CborError> {
         const PLACE: &str = "tokens of a bundle header";
-        r.record(3, PLACE)?;
+        r.record(4, PLACE)?;
         r.field(1, PLACE)?;
         let scheme = match r.text(PLACE)? {
             "sealed-key" => TokenScheme::SealedKey,
@@ -243,7 +261,19 @@ impl TokenInfo {
         let epoch = r.narrow(PLACE)?;
         r.field(3, PLACE)?;
         let links = read_list(r, 8, |r| read_text(r, 40))?;
-        Ok(Self { scheme, epoch, links })
+        r.field(4, PLACE)?;
+        let former = if r.is_null() { None } else { Some(FormerTokens::read(r)?) };
+        Ok(Self { scheme, epoch, links, former })
+    }
+}
+
+impl FormerTokens {
+    fn read(r: &mut Reader<'_>) -> Result<Self, CborError> {
+        const PLACE: &str = "former tokens of a bundle header";
+        if r.array(PLACE)? != 2 {
+            return Err(CborError::value(PLACE, "not epoch and blocks"));
+        }
+        Ok(Self { epoch: r.narrow(PLACE)?, blocks: read_list(r, BLOCKS_MAX, BlockRef::read)? })
     }
 }
 

@@ -86,6 +86,17 @@ pub struct TokenInfo {
     pub epoch: u32,
     /// The link tokens of the token table, in its order (see [`crate::manifest::LinkKind::name`]).
     pub links: Vec<String>,
+    /// In the overlap of two epochs: what the patients' tokens were in the epoch before.
+    pub former: Option<FormerTokens>,
+}
+
+/// The tokens of an earlier epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FormerTokens {
+    /// The epoch.
+    pub epoch: u32,
+    /// One block for each block of the token table, with as many rows.
+    pub blocks: Vec<BlockRef>,
 }
 
 /// How tokens are made.
@@ -181,17 +192,25 @@ impl BundleHeader {
         }
     }
 
-    /// Every block of the bundle: token table, dictionary, outputs.
+    /// Every block of the bundle: token table, dictionary, former tokens, outputs.
     pub fn blocks(&self) -> impl Iterator<Item = &BlockRef> {
         let outputs = self.outputs.iter().flat_map(|output| &output.blocks);
-        self.patients.iter().chain(&self.codes).chain(outputs)
+        self.patients.iter().chain(&self.codes).chain(self.former_blocks()).chain(outputs)
+    }
+
+    fn former_blocks(&self) -> &[BlockRef] {
+        self.tokens.former.as_ref().map_or(&[], |former| &former.blocks)
     }
 
     /// Every block with its place, in the same order.
     pub fn placed_blocks(&self) -> impl Iterator<Item = (BlockPlace, &BlockRef)> {
         let outputs =
-            (0..).zip(&self.outputs).map(|(number, output)| (BlockList::Output(number), &output.blocks));
-        let lists = [(BlockList::Patients, &self.patients), (BlockList::Codes, &self.codes)];
+            (0..).zip(&self.outputs).map(|(number, output)| (BlockList::Output(number), &*output.blocks));
+        let lists = [
+            (BlockList::Patients, &*self.patients),
+            (BlockList::Codes, &*self.codes),
+            (BlockList::Former, self.former_blocks()),
+        ];
         lists.into_iter().chain(outputs).flat_map(|(list, blocks)| {
             (0..).zip(blocks).map(move |(position, block)| (BlockPlace { list, position }, block))
         })
@@ -200,9 +219,10 @@ impl BundleHeader {
     /// The block of a place.
     pub fn block(&self, place: BlockPlace) -> Option<&BlockRef> {
         let blocks = match place.list {
-            BlockList::Patients => &self.patients,
-            BlockList::Codes => &self.codes,
-            BlockList::Output(number) => &self.outputs.get(number as usize)?.blocks,
+            BlockList::Patients => &*self.patients,
+            BlockList::Codes => &*self.codes,
+            BlockList::Former => self.former_blocks(),
+            BlockList::Output(number) => &*self.outputs.get(number as usize)?.blocks,
         };
         blocks.get(place.position as usize)
     }

@@ -6,7 +6,6 @@ mod team;
 mod terminal;
 
 use anyhow::ensure;
-use lockgate_tests::site::write_pseudonym_key;
 use lockgate_tests::{AS_OF, Site, SiteOptions, copy_folder};
 use serde_json::Value;
 
@@ -240,8 +239,6 @@ fn an_agent_follows_other_signers_and_a_longer_root() -> TestResult {
 
 /// A site that reads the team's repository.
 fn site(team: &Team) -> anyhow::Result<Site> {
-    let key = team.path("pseudonym.key");
-    write_pseudonym_key(&key)?;
     Site::new(
         team.binaries.program("lockgate-agent")?,
         team.path("site"),
@@ -249,7 +246,6 @@ fn site(team: &Team) -> anyhow::Result<Site> {
         &team.path("registry"),
         &team.root(),
         "http://127.0.0.1:9",
-        &key,
     )
 }
 

@@ -10,8 +10,7 @@ use anyhow::{Context as _, ensure};
 use lockgate_signing::cohort::Cohort;
 use lockgate_signing::rollout::Rollout;
 use lockgate_signing::text_format::TextFormat;
-use lockgate_tests::site::write_pseudonym_key;
-use lockgate_tests::{Linker, Site, SiteOptions};
+use lockgate_tests::{Linker, SealedKeys, Site, SiteOptions};
 
 use crate::TestResult;
 use crate::rollout::{after_refresh, bundles, listed, not_run};
@@ -121,8 +120,6 @@ fn practice(page: &Replay, linker: &Linker, id: &str) -> anyhow::Result<Site> {
     let database = folder.join("practice.sqlite");
     let people = page.binaries.root().join("publisher/src/workshop/template/fixture/practice.sql");
     rusqlite::Connection::open(&database)?.execute_batch(&std::fs::read_to_string(people)?)?;
-    let key = folder.join("pseudonym.key");
-    write_pseudonym_key(&key)?;
     let site = Site::new(
         page.binaries.program("lockgate-agent")?,
         folder.clone(),
@@ -130,9 +127,9 @@ fn practice(page: &Replay, linker: &Linker, id: &str) -> anyhow::Result<Site> {
         &page.place("online/registry"),
         &folder.join("root.json"),
         &linker.url(),
-        &key,
     )?;
     linker.enrol(&site)?;
+    SealedKeys::of_the_sample(&folder)?.install_for(&site, &["asthma"])?;
     Ok(site)
 }
 
