@@ -13,7 +13,8 @@ use jiff::civil::date;
 use lockgate_agent::linker_client::{HeaderAnswer, LinkerClient};
 use lockgate_durable::key_file;
 use lockgate_signing::bundle::{
-    BlockRef, BundleHeader, ColumnInfo, ColumnKind, Counts, ModuleRef, OutputInfo, TokenInfo, TokenScheme,
+    BlockRef, BundleHeader, BundleKind, ColumnInfo, ColumnKind, Counts, ModuleRef, OutputInfo, TokenInfo,
+    TokenScheme,
 };
 use lockgate_signing::digest::Digest;
 use lockgate_signing::encryption::{Encryption, WrappedKey};
@@ -168,6 +169,7 @@ impl Sender {
             }]),
             supersedes: None,
             directions: Vec::new(),
+            kind: BundleKind::Extract,
         })
     }
 }

@@ -22,7 +22,7 @@ use crate::observed::{Ended, Failure, Observed};
 use crate::outbox::{Outbox, OutboxError};
 use crate::progress::Progress;
 use crate::push::{Acknowledged, Push, PushError};
-use crate::run::{self, Held, MadeBundle, Now, PreviewedBundle, RunError, Signed, Site};
+use crate::run::{self, Authority, Held, MadeBundle, Now, PreviewedBundle, RunError, Signed, Site};
 use lockgate_trust::TrustedModule;
 use semver::Version;
 
@@ -135,7 +135,8 @@ impl Agent {
     pub fn open(config: Config, progress: Progress, now: Now) -> Result<Self, AgentError> {
         lockgate_durable::create_private_dir(&config.state_dir)?;
         let lock = lock(&config.state_dir)?;
-        for folder in ["", "receipts", "modules", "trust", "trust/targets"] {
+        lockgate_durable::create_private_dir(&config.state_dir.join("deletions"))?;
+        for folder in ["", "receipts", "deletions", "modules", "trust", "trust/targets"] {
             lockgate_durable::sweep(&config.state_dir.join(folder))?;
         }
         let key = key_file::load(&config.key_path()).map_err(AgentError::NotEnrolled)?;
@@ -183,6 +184,9 @@ impl Agent {
             let (module, version) = (module.clone(), standing.version.clone());
             outcomes.push(ModuleOutcome { module, version, waiting: None, result });
         }
+        if doubted.is_none() {
+            self.retract_without_run(&view, &engine, only, &mut outcomes, &mut held, now)?;
+        }
         self.queue(held, doubted.as_ref(), &mut outcomes, now)?;
         for outcome in &outcomes {
             if let Err(error) = &outcome.result {
@@ -195,6 +199,50 @@ impl Agent {
         let ended = Ended { at: now.at, failed: failed.collect() };
         Observed::note(&self.config.state_dir, |observed| observed.run = Some(ended))?;
         Ok(outcomes)
+    }
+
+    /// Whoever was sent by a module that did not run now, and may not be seen any more, is retracted all the same.
+    fn retract_without_run(
+        &mut self,
+        view: &View,
+        engine: &GuestEngine,
+        only: Option<&Name>,
+        outcomes: &mut [ModuleOutcome],
+        held: &mut Held,
+        now: Now,
+    ) -> Result<(), AgentError> {
+        let published = &view.published;
+        for of in self.tokens.recorded()? {
+            // Whether or not the module failed after that.
+            if held.has_record_of(&of) || only.is_some_and(|only| *only != of.module) {
+                continue;
+            }
+            let directions = view.directions_of(&of.module);
+            let authority = Authority {
+                mapping: &published.mapping,
+                policy: &published.policy,
+                sensitive: &published.sensitive,
+                recipients: &published.recipients,
+                token_keys: published.token_keys.get(&of.purpose).map(|keys| &**keys),
+                directions: &directions,
+            };
+            let site = Site {
+                config: &self.config,
+                key: &self.key,
+                tokens: &self.tokens,
+                engine,
+                progress: &self.progress,
+            };
+            let retracted =
+                run::retract_without_run(&site, authority, &of, now, &self.outbox, &self.ledger, held);
+            let Err(error) = retracted else { continue };
+            match outcomes.iter_mut().find(|it| it.module == of.module) {
+                Some(outcome) if outcome.result.is_ok() => outcome.result = Err(error.into()),
+                // Its own failure is told, and is likely to be the same.
+                _ => tracing::warn!(module = %of.module, "{error}"),
+            }
+        }
+        Ok(())
     }
 
     /// Queues what the modules made, or nothing of it where the objection evidence is in doubt.
@@ -283,7 +331,9 @@ impl Agent {
 
     /// Sends what is queued.
     pub fn push(&mut self, now: Now, acknowledged: impl FnMut(Acknowledged)) -> Result<(), AgentError> {
-        if self.outbox.queued(&self.key.public())?.is_empty() {
+        let waiting = !self.outbox.queued(&self.key.public())?.is_empty();
+        let deletions = !self.ledger.retractions_open().is_empty();
+        if !waiting && !deletions {
             return Ok(());
         }
         let client = LinkerClient::new(&self.config.linker.url)?;
@@ -291,10 +341,17 @@ impl Agent {
         let push = Push {
             client: &client,
             linker_key: &linker_key,
+            site: &self.config.site,
             site_key: &self.key,
             give_up: Duration::from_secs(self.config.linker.give_up_s),
         };
-        let pushed = push.all(&self.outbox, &mut self.ledger, now.at, acknowledged);
+        let mut pushed = push.all(&self.outbox, &mut self.ledger, now.at, acknowledged);
+        if pushed.is_ok() && deletions {
+            let known = self.modules.last_known(self.ledger.entries(), now.today)?;
+            let recipients = known.published.recipients.value();
+            let folder = self.config.state_dir.join("deletions");
+            pushed = push.deletions(&mut self.ledger, &folder, recipients, now.at);
+        }
         let failed = pushed.as_ref().err().map(|error| Failure {
             module: None,
             why: error.to_string(),

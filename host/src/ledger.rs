@@ -88,6 +88,32 @@ pub enum Event {
         /// SHA-256 of the receipt.
         receipt: Digest,
     },
+    /// A retraction was sealed and is in the outbox: the centre is asked to delete. Whose rows, and why, is nowhere in here.
+    Retracted {
+        /// The bundle.
+        bundle: String,
+        /// Its place in the site's chain.
+        sequence: u64,
+        /// The module whose rows are to be deleted.
+        module: Name,
+        /// The ids of the keys that it was encrypted to: each recipient has to say that it has deleted.
+        recipients: Vec<String>,
+    },
+    /// A recipient's statement that it has deleted was verified and stored.
+    Deleted {
+        /// The retraction.
+        bundle: String,
+        /// Its place in the site's chain.
+        sequence: u64,
+        /// The module whose rows were deleted.
+        module: Name,
+        /// The recipient, as the list of recipients calls it.
+        recipient: Name,
+        /// The id of the key that the retraction was encrypted to.
+        key: String,
+        /// SHA-256 of the statement.
+        statement: Digest,
+    },
     /// A module's run failed and sent nothing.
     Failed {
         /// The module.
@@ -240,12 +266,22 @@ impl Ledger {
         &self.entries
     }
 
-    /// The last sealed bundle: what the next one follows.
+    /// The last sealed bundle, of whichever kind: what the next one follows.
     pub fn head(&self) -> Option<(u64, BundleId)> {
-        self.sealed().last().map(|sealed| (sealed.sequence, sealed.bundle))
+        self.entries.iter().rev().find_map(|entry| match &entry.event {
+            Event::Sealed { bundle, sequence, .. } | Event::Retracted { bundle, sequence, .. } => {
+                Some((*sequence, bundle.parse().ok()?))
+            }
+            _ => None,
+        })
     }
 
-    /// Every sealed bundle, oldest first.
+    /// The retractions that not every recipient has said to have followed.
+    pub fn retractions_open(&self) -> Vec<OpenRetraction<'_>> {
+        OpenRetraction::all(&self.entries)
+    }
+
+    /// Every sealed bundle of rows, oldest first.
     pub fn sealed(&self) -> impl DoubleEndedIterator<Item = SealedEntry<'_>> {
         self.entries.iter().filter_map(|entry| match &entry.event {
             Event::Sealed { bundle, sequence, module, period, content, .. } => Some(SealedEntry {
@@ -280,6 +316,62 @@ impl Ledger {
     /// The last bundle of a module and period.
     pub fn latest(&self, module: &Name, period: Period) -> Option<SealedEntry<'_>> {
         self.sealed().rev().find(|sealed| sealed.module == module && sealed.period == period)
+    }
+}
+
+/// A retraction that is not, or not wholly, followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenRetraction<'a> {
+    /// When it was sealed.
+    pub at: Timestamp,
+    /// Its bundle.
+    pub bundle: BundleId,
+    /// Its place in the chain.
+    pub sequence: u64,
+    /// Its module.
+    pub module: &'a Name,
+    /// Whether the linker has it.
+    pub acknowledged: bool,
+    /// The ids of the keys of the recipients that have said nothing yet.
+    pub silent: Vec<&'a str>,
+}
+
+impl<'a> OpenRetraction<'a> {
+    /// All of a ledger's, oldest first.
+    pub fn all(entries: &'a [Entry]) -> Vec<Self> {
+        let open = entries.iter().filter_map(|entry| match &entry.event {
+            Event::Retracted { bundle, sequence, module, recipients } => Some(Self {
+                at: entry.at,
+                bundle: bundle.parse().ok()?,
+                sequence: *sequence,
+                module,
+                acknowledged: false,
+                silent: recipients.iter().map(String::as_str).collect(),
+            }),
+            _ => None,
+        });
+        let mut open: Vec<Self> = open.collect();
+        if open.is_empty() {
+            return open;
+        }
+        for entry in entries {
+            let place = |sequence: u64| move |it: &&mut Self| it.sequence == sequence;
+            match &entry.event {
+                Event::Acknowledged { sequence, .. } => {
+                    if let Some(it) = open.iter_mut().find(place(*sequence)) {
+                        it.acknowledged = true;
+                    }
+                }
+                Event::Deleted { sequence, key, .. } => {
+                    if let Some(it) = open.iter_mut().find(place(*sequence)) {
+                        it.silent.retain(|silent| silent != key);
+                    }
+                }
+                _ => {}
+            }
+        }
+        open.retain(|it| !it.silent.is_empty());
+        open
     }
 }
 

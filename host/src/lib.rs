@@ -28,6 +28,7 @@ pub mod plan;
 pub mod progress;
 pub mod push;
 mod read_ahead;
+mod retract;
 pub mod run;
 mod seal;
 mod source;

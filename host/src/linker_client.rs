@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use lockgate_signing::deletion::STATEMENTS_CONTENT_TYPE;
 use lockgate_signing::digest::Digest;
 use lockgate_signing::envelope::{EnvelopeError, Message as _, Verified, verify};
+use lockgate_signing::ids::BundleId;
 use lockgate_signing::keys::PublicKey;
 use lockgate_signing::receipt::Receipt;
 use reqwest::StatusCode;
@@ -118,9 +120,7 @@ impl LinkerClient {
             .map_err(unreachable)?;
         match response.status() {
             // A proxy's or a hotel's login page also says 200. It is nobody's receipt, and passes.
-            StatusCode::OK if is_foreign(&response) => Err(LinkerError::Unreachable(
-                "what answers is not a linker, perhaps a proxy or a login page".to_owned(),
-            )),
+            StatusCode::OK if !is_of(&response, Receipt::CONTENT_TYPE) => Err(not_a_linker()),
             StatusCode::OK => {
                 let bytes = body(response)?;
                 let receipt = verify::<Receipt>(&bytes, linker_key)?;
@@ -149,6 +149,17 @@ impl LinkerClient {
         if response.status().is_success() { Ok(()) } else { Err(refusal(response)) }
     }
 
+    /// The recipients' statements on a retraction, together; nothing of them is verified.
+    pub fn deletions(&self, bundle: BundleId) -> Result<Vec<u8>, LinkerError> {
+        let url = format!("{}/v1/deletions/{bundle}", self.url);
+        let response = self.http.get(url).send().map_err(unreachable)?;
+        match response.status() {
+            StatusCode::OK if !is_of(&response, STATEMENTS_CONTENT_TYPE) => Err(not_a_linker()),
+            StatusCode::OK => Ok(body(response)?),
+            _ => Err(refusal(response)),
+        }
+    }
+
     /// Sends an enrolment request.
     pub fn enrol(&self, request: Vec<u8>) -> Result<Enrolled, LinkerError> {
         let response = self
@@ -164,10 +175,14 @@ impl LinkerClient {
     }
 }
 
-/// Whether an answer says that it is something else than a receipt.
-fn is_foreign(response: &Response) -> bool {
+/// Whether an answer may be of a type: it says so, or nothing.
+fn is_of(response: &Response, content_type: &str) -> bool {
     let named = response.headers().get("content-type").and_then(|value| value.to_str().ok());
-    named.is_some_and(|named| named.split(';').next().unwrap_or_default().trim() != Receipt::CONTENT_TYPE)
+    named.is_none_or(|named| named.split(';').next().unwrap_or_default().trim() == content_type)
+}
+
+fn not_a_linker() -> LinkerError {
+    LinkerError::Unreachable("what answers is not a linker, perhaps a proxy or a login page".to_owned())
 }
 
 fn body(response: Response) -> Result<Vec<u8>, DialError> {

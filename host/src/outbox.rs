@@ -1,7 +1,8 @@
 //! The outbox: bundles that are sealed and not yet acknowledged, one folder a state.
 //!
 //! ```text
-//! outbox/sealing/<module>-<period>/  blocks of a bundle that is being made or held, encrypted; swept at start
+//! outbox/sealing/<module>-<period>/  blocks of a bundle that is being made or held, encrypted; `<module>-retraction-<n>` of a
+//!                                    retraction; swept at start
 //! outbox/queued/<sequence>-<id>/   header.cbor, <digest>.block of each block, and content (see below)
 //! outbox/removing/<sequence>-<id>/ an acknowledged bundle on its way out; swept at start
 //! receipts/<sequence>-<id>.cbor    what the linker answered; the bundle's folder is then removed
@@ -20,7 +21,7 @@ use lockgate_durable::{FileError, at, sync_dir, write_atomic};
 use lockgate_signing::bundle::{BlockRef, BundleHeader};
 use lockgate_signing::digest::Digest;
 use lockgate_signing::envelope::{EnvelopeError, Verified, verify};
-use lockgate_signing::ids::{BundleId, Name, Period};
+use lockgate_signing::ids::BundleId;
 use lockgate_signing::keys::PublicKey;
 use lockgate_signing::receipt::Receipt;
 
@@ -139,9 +140,10 @@ impl Outbox {
         Ok(())
     }
 
-    /// Starts a bundle. Those of a run lie side by side until they are queued, so each has a folder of its own.
-    pub(crate) fn begin(&self, module: &Name, period: Period) -> Result<SealingFolder, OutboxError> {
-        let folder = self.sealing.join(format!("{module}-{period}"));
+    /// Starts a bundle. Those of a run lie side by side until they are queued, so each has a folder of its own: its module, and
+    /// its month or what it is.
+    pub(crate) fn begin(&self, name: &str) -> Result<SealingFolder, OutboxError> {
+        let folder = self.sealing.join(name);
         if folder.exists() {
             fs::remove_dir_all(&folder).map_err(at("remove", &folder))?;
         }

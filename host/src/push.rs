@@ -2,12 +2,20 @@
 //!
 //! Each is tried again with growing, jittered pauses until the time is up; what is left stays for the next time. The same
 //! bytes are sent under the same id, so a repeat after a lost answer is answered with the same receipt.
+//!
+//! Then the recipients' statements on earlier retractions are asked for: what the centre says that it has deleted.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use lockgate_durable::{FileError, write_atomic};
+use lockgate_signing::deletion::{DeletionStatement, decode_statements};
+use lockgate_signing::envelope::Envelope;
+use lockgate_signing::ids::{BundleId, Name, SiteId};
 use lockgate_signing::keys::{PublicKey, SigningKey};
 use lockgate_signing::receipt::Receipt;
+use lockgate_signing::recipients::Recipients;
 
 use crate::failpoint::failpoint;
 use crate::jitter::jittered;
@@ -27,6 +35,19 @@ pub enum PushError {
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The disk.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Somebody says that the centre has deleted, who may not say so.
+    #[error(
+        "the linker hands out a deletion statement for retraction {sequence} that is not one: {why}; it does not count, ask the linker's operator"
+    )]
+    Statement {
+        /// The retraction's place in the chain.
+        sequence: u64,
+        /// What is wrong.
+        why: String,
+    },
 }
 
 impl PushError {
@@ -50,6 +71,8 @@ pub struct Push<'a> {
     pub client: &'a LinkerClient,
     /// The linker's key, as pinned at enrolment.
     pub linker_key: &'a PublicKey,
+    /// The site.
+    pub site: &'a SiteId,
     /// The site's key.
     pub site_key: &'a SigningKey,
     /// How long to go on trying.
@@ -102,6 +125,72 @@ impl Push<'_> {
             failpoint("push.in-ledger");
             outbox.remove(bundle)?;
             acknowledged(Acknowledged { receipt: receipt.into_message() });
+        }
+        Ok(())
+    }
+
+    /// Asks for the statements on retractions that not every recipient has said to have followed; stores and enters those that
+    /// verify. A linker that has none yet, or does not answer, is asked again at the next push.
+    pub fn deletions(
+        &self,
+        ledger: &mut Ledger,
+        folder: &Path,
+        recipients: &Recipients,
+        at: Timestamp,
+    ) -> Result<(), PushError> {
+        let open: Vec<_> = ledger.retractions_open();
+        let open: Vec<(BundleId, u64, Name, Vec<String>)> = open
+            .into_iter()
+            .filter(|it| it.acknowledged)
+            .map(|it| {
+                let silent = it.silent.into_iter().map(str::to_owned).collect();
+                (it.bundle, it.sequence, it.module.clone(), silent)
+            })
+            .collect();
+        for (bundle, sequence, module, silent) in open {
+            let bytes = match self.client.deletions(bundle) {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    tracing::info!(%bundle, "no deletion statements: {error}");
+                    continue;
+                }
+            };
+            failpoint("push.deletion-received");
+            let wrong = |why: &dyn std::fmt::Display| PushError::Statement { sequence, why: why.to_string() };
+            for signed in decode_statements(&bytes).map_err(|error| wrong(&error))? {
+                let envelope = Envelope::<DeletionStatement>::read(signed).map_err(|error| wrong(&error))?;
+                // 1. Signed with the key that signed metadata names for a recipient; another's word counts for nothing.
+                let Some(key) = recipients.signing_key(envelope.key()) else {
+                    return Err(wrong(&"signed by nobody whom the list of recipients names"));
+                };
+                let statement = envelope.verify(key).map_err(|error| wrong(&error))?;
+                // 2. Of this retraction, and of no other: an earlier statement is not to be had again for it.
+                let message = statement.message();
+                if message.bundle != bundle
+                    || message.site != *self.site
+                    || message.sequence != sequence
+                    || message.module != module
+                {
+                    return Err(wrong(&"it is about another retraction"));
+                }
+                // 3. Stored, and then entered, for each key of that recipient to which the retraction was encrypted.
+                let of_it = recipients.recipients.iter().filter(|it| it.signing_key.0 == *key);
+                for recipient in of_it.filter(|it| silent.contains(&it.key_id.to_string())) {
+                    let file = format!("{sequence:010}-{bundle}-{}.cbor", recipient.name);
+                    write_atomic(&folder.join(file), signed)?;
+                    failpoint("push.deletion-stored");
+                    let deleted = Event::Deleted {
+                        bundle: bundle.to_string(),
+                        sequence,
+                        module: module.clone(),
+                        recipient: recipient.name.clone(),
+                        key: recipient.key_id.to_string(),
+                        statement: statement.digest(),
+                    };
+                    ledger.append(at, deleted)?;
+                    failpoint("push.deletion-in-ledger");
+                }
+            }
         }
         Ok(())
     }

@@ -7,12 +7,13 @@
 mod current;
 mod periods;
 mod reader;
+mod retracting;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::civil::Date;
-use lockgate_signing::bundle::{BundleHeader, Counts, EvidenceCounts, ModuleRef, TokenInfo};
+use lockgate_signing::bundle::{BundleHeader, BundleKind, Counts, EvidenceCounts, ModuleRef, TokenInfo};
 use lockgate_signing::digest::Digest;
 use lockgate_signing::direction::{Direction, Override};
 use lockgate_signing::encryption::BundleContext;
@@ -46,8 +47,10 @@ use crate::source::{End, Select, Snapshot, SourceError};
 use current::{applied, check_clock, check_current, check_windows, overrides, recipients};
 use periods::{Holding, Periods, Showing};
 use reader::InputReader;
+use retracting::Sent;
 
 pub use periods::{Held, recover};
+pub(crate) use retracting::{Authority, recorded, retract_without_run};
 
 /// A run failed; nothing of the period that failed is sent.
 #[derive(Debug, thiserror::Error)]
@@ -219,7 +222,11 @@ pub fn run(
     held: &mut Held,
 ) -> Result<Vec<MadeBundle>, RunError> {
     check_clock(ledger, now)?;
-    let run = Run::prepare(site, signed, now, ledger)?;
+    let mut run = Run::prepare(site, signed, now, ledger, true)?;
+    // retract: whoever was sent and may not be seen any more, whatever becomes of the rest
+    if let Some(sent) = run.sent.take() {
+        run.retract(sent, outbox, ledger, held)?;
+    }
     let steps = plan::due(&run.manifest, ledger, now.today, run.earliest(ledger)?);
     let mut holding = Holding::new(outbox, ledger, held);
     let result = run.over(&steps, &mut holding);
@@ -235,7 +242,7 @@ pub fn preview(
     ledger: &Ledger,
     period: Option<Period>,
 ) -> Result<PreviewedBundle, RunError> {
-    let run = Run::prepare(site, signed, now, ledger)?;
+    let run = Run::prepare(site, signed, now, ledger, false)?;
     let period = period.unwrap_or(Period::of(now.today).previous());
     let mut showing = Showing { ledger, shown: None };
     run.over(&[PlanStep { period, again: false }], &mut showing)?;
@@ -253,6 +260,16 @@ struct Run<'a> {
     patients: Arc<Patients>,
     evidence: EvidenceCounts,
     recipients: Vec<Recipient>,
+    /// What changes in the record of what was sent, until it is entered; none where nothing is kept.
+    sent: Option<Sent>,
+}
+
+/// Who may be seen.
+struct Seen {
+    snapshot: Snapshot,
+    patients: Patients,
+    evidence: EvidenceCounts,
+    sent: Option<Sent>,
 }
 
 /// What the module made of one period.
@@ -264,20 +281,27 @@ struct FinishedPeriod {
 }
 
 impl<'a> Run<'a> {
-    fn prepare(site: &'a Site<'a>, signed: &'a Signed, now: Now, ledger: &Ledger) -> Result<Self, RunError> {
+    /// `sends`: whether anything is going to be sent, so that it has to be known of whom.
+    fn prepare(
+        site: &'a Site<'a>,
+        signed: &'a Signed,
+        now: Now,
+        ledger: &Ledger,
+        sends: bool,
+    ) -> Result<Self, RunError> {
         let manifest = Arc::new(signed.module.manifest().value().clone());
         check_current(site.config, &manifest, signed, now.today)?;
-        let recipients = recipients(signed, now.today)?;
+        let recipients = recipients(signed.recipients.value(), now.today)?;
         // compile: the imports are checked to be a subset of our world. A core is free for it while the database is asked who
         // may be seen.
         let (module, seen) = std::thread::scope(|scope| {
             let compiling = scope.spawn(|| site.engine.ready(&signed.module));
-            let seen = Self::seen(site, signed, &manifest, now, ledger);
+            let seen = Self::seen(site, signed, &manifest, now, ledger, sends);
             (compiling.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), seen)
         });
-        let (module, (snapshot, patients, evidence)) = (module?, seen?);
+        let (module, Seen { snapshot, patients, evidence, sent }) = (module?, seen?);
         let (snapshot, patients) = (Some(snapshot), Arc::new(patients));
-        Ok(Self { site, signed, now, manifest, module, snapshot, patients, evidence, recipients })
+        Ok(Self { site, signed, now, manifest, module, snapshot, patients, evidence, recipients, sent })
     }
 
     /// Who may be seen, and the moment of the database for everything that follows.
@@ -287,7 +311,8 @@ impl<'a> Run<'a> {
         manifest: &Manifest,
         now: Now,
         ledger: &Ledger,
-    ) -> Result<(Snapshot, Patients, EvidenceCounts), RunError> {
+        sends: bool,
+    ) -> Result<Seen, RunError> {
         let (mapping, policy) = (signed.mapping.value(), signed.policy.value());
         // snapshot: one consistent moment for everything that follows
         let snapshot = Snapshot::open(&site.config.database.path)?;
@@ -309,13 +334,16 @@ impl<'a> Run<'a> {
                 today: now.today,
             },
             links: &manifest.tokens.link,
-            overrides_type_1: overrides(signed, Override::Type1),
+            overrides_type_1: overrides(&signed.directions, Override::Type1),
         };
-        let patients = Patients::read(&snapshot, mapping, &register, &rules)?;
+        let record = recorded(manifest).filter(|_| sends);
+        let record = record.map(|of| retracting::record(site, &of, now, ledger)).transpose()?;
+        let (patients, changes) = Patients::read(&snapshot, mapping, &register, &rules, record.as_ref())?;
+        let sent = record.zip(changes).map(|(record, changes)| Sent { record, changes });
         register.check_known(policy, |local_id| patients.lookup(local_id) != Lookup::Unknown)?;
         failpoint("run.identity");
         check_windows(&snapshot, mapping, manifest)?;
-        Ok((snapshot, patients, register.counts))
+        Ok(Seen { snapshot, patients, evidence: register.counts, sent })
     }
 
     /// The month of the earliest row of any input, where the first run covers all of them.
@@ -351,7 +379,7 @@ impl<'a> Run<'a> {
         let jobs = steps.len() * self.manifest.inputs.len();
         let ahead = Arc::new(ReadAhead::new(jobs, snapshots.len()));
         let sensitive = Some(self.signed.sensitive.value());
-        let sensitive = sensitive.filter(|_| !overrides(self.signed, Override::Sensitive));
+        let sensitive = sensitive.filter(|_| !overrides(&self.signed.directions, Override::Sensitive));
         let (mapping, policy) = (self.signed.mapping.value(), self.signed.policy.value());
         let book = Arc::new(CodeBook::new(mapping, sensitive, policy, &self.manifest.codelists));
         let reader = InputReader {
@@ -433,20 +461,24 @@ impl<'a> Run<'a> {
         Ok(BlockCipher::new(context, &self.recipients).map_err(SealError::from)?)
     }
 
+    fn module_ref(&self) -> ModuleRef {
+        let (module, manifest) = (&self.signed.module, self.signed.module.manifest());
+        ModuleRef {
+            id: self.manifest.id.clone(),
+            version: manifest.version().clone(),
+            manifest: manifest.digest(),
+            component: module.component_digest(),
+        }
+    }
+
     fn header(&self, period: Period, made: &FinishedPeriod, ledger: &Ledger) -> BundleHeader {
-        let (module, context) = (&self.signed.module, made.store.cipher.context());
+        let context = made.store.cipher.context();
         let (scheme, epoch) = self.patients.tokens();
-        let manifest = module.manifest();
         BundleHeader {
             site: self.site.config.site.clone(),
             sequence: context.sequence,
             previous: context.previous,
-            module: ModuleRef {
-                id: self.manifest.id.clone(),
-                version: manifest.version().clone(),
-                manifest: manifest.digest(),
-                component: module.component_digest(),
-            },
+            module: self.module_ref(),
             policy: self.signed.policy.digest(),
             sensitive: self.signed.sensitive.digest(),
             mapping: self.signed.mapping.digest(),
@@ -469,6 +501,7 @@ impl<'a> Run<'a> {
             encryption: made.store.cipher.encryption().clone(),
             supersedes: ledger.latest(&self.manifest.id, period).map(|sealed| sealed.bundle),
             directions: applied(self.signed),
+            kind: BundleKind::Extract,
         }
     }
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::identity::Tokens;
-use crate::ledger::{Entry, Event, Ledger, LedgerError};
+use crate::ledger::{Entry, Event, Ledger, LedgerError, OpenRetraction};
 use crate::modules::standing::ModuleStanding;
 use crate::modules::{Modules, ModulesError, View};
 use crate::observed::{Ended, Observed};
@@ -143,6 +143,8 @@ pub struct DirectionLine {
 
 /// A bundle that waits for longer is a linker that nobody looks after.
 const OUTBOX_PATIENCE: SignedDuration = SignedDuration::from_hours(48);
+/// A retraction that is not followed for longer is a centre that does not delete, or a linker that does not tell.
+const DELETION_PATIENCE: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// A registry that does not answer for longer could be holding a hold back.
 const REGISTRY_PATIENCE: SignedDuration = SignedDuration::from_hours(48);
 
@@ -160,6 +162,14 @@ impl Status {
         }
         let registry = registry(config, &view, &observed, now, &mut needs_person);
         let outbox = outbox(state, &entries, &observed, now, &mut needs_person)?;
+        for retraction in OpenRetraction::all(&entries) {
+            if retraction.acknowledged && now.at.duration_since(retraction.at) > DELETION_PATIENCE {
+                needs_person.push(format!(
+                    "the centre has not said for a week that it has deleted what retraction {} of {} asked for: ask the publishing team",
+                    retraction.sequence, retraction.module
+                ));
+            }
+        }
         for failure in observed.run.iter().flat_map(|run| &run.failed) {
             let who = failure.module.as_ref().map_or_else(String::new, |module| format!("{module}: "));
             needs_person.push(format!("in the last run: {who}{}", failure.why));
@@ -268,7 +278,11 @@ fn outbox(
         })
         .collect();
     let oldest = entries.iter().find_map(|entry| match &entry.event {
-        Event::Sealed { bundle, .. } if !acknowledged.contains(bundle.as_str()) => Some(entry.at),
+        Event::Sealed { bundle, .. } | Event::Retracted { bundle, .. }
+            if !acknowledged.contains(bundle.as_str()) =>
+        {
+            Some(entry.at)
+        }
         _ => None,
     });
     let oldest = oldest.filter(|_| queued > 0);

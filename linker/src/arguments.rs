@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use lockgate_signing::ids::SiteId;
+use lockgate_signing::ids::{Name, SiteId};
 use lockgate_signing::keys::KeyId;
+use lockgate_signing::recipients::RecipientSigningKey;
 
 /// Exit codes.
 pub(crate) mod exit {
@@ -60,6 +61,15 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: KeyCommand,
     },
+    /// Enter or revoke a recipient: who may collect what was accepted.
+    ///
+    /// The linker cannot open what it hands out; only who has a key to which the sites encrypted can.
+    Recipient {
+        #[command(subcommand)]
+        command: RecipientCommand,
+    },
+    /// List the recipients.
+    Recipients,
     /// List the sites: keys, bundles, gaps in their chains, incidents.
     Sites,
     /// List the bundles.
@@ -140,6 +150,22 @@ pub(crate) enum KeyCommand {
     Revoke {
         /// The key's id: 64 hexadecimal digits; see `sites`.
         key: KeyId,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RecipientCommand {
+    /// Enter a recipient with the key that it signs with, as the list of recipients has it.
+    Add {
+        /// Its name in that list, for example warehouse-2026.
+        name: Name,
+        /// Its signing key: 64 hexadecimal digits.
+        signing_key: RecipientSigningKey,
+    },
+    /// Revoke a recipient: nothing is handed to it from now on.
+    Revoke {
+        /// Its name.
+        name: Name,
     },
 }
 

@@ -90,7 +90,9 @@ impl Config {
         };
         let config: Self = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
         let limits = &config.limits;
-        if [limits.connections_max, limits.headers_max, limits.uploads_max].contains(&0) {
+        if [limits.connections_max, limits.headers_max, limits.uploads_max, limits.collections_max]
+            .contains(&0)
+        {
             return Err(wrong("a limit of 0 lets nothing in".to_owned()));
         }
         Ok(config)

@@ -7,6 +7,7 @@
 //! `libsqlite3-sys`; sqlx is bound to an older one, so both cannot be in one lock file.
 
 mod bundles;
+mod recipients;
 mod sites;
 
 use std::path::{Path, PathBuf};
@@ -17,12 +18,13 @@ use lockgate_signing::digest::Digest;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 pub use self::bundles::{Acceptance, BundleRow, Incident, SiteRow, Wanted};
+pub use self::recipients::{Accepted, RecipientRow};
 pub use self::sites::{Enrolment, KeyRow};
 
 /// How long a command waits for another process that writes.
 const BUSY: Duration = Duration::from_secs(10);
 /// The version of [`SCHEMA`], in `PRAGMA user_version`.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 
 const SCHEMA: &str = "
 CREATE TABLE site (
@@ -62,8 +64,12 @@ CREATE TABLE bundle (
     receipt BLOB,
     supersedes BLOB,
     superseded_by BLOB,
+    kind TEXT NOT NULL,
+    -- Its place among all that was accepted, in the order of the commits: what recipients go by.
+    position INTEGER UNIQUE,
     UNIQUE (site, sequence),
-    CHECK ((accepted_at_s IS NULL) = (receipt IS NULL))
+    CHECK ((accepted_at_s IS NULL) = (receipt IS NULL)),
+    CHECK ((accepted_at_s IS NULL) = (position IS NULL))
 ) STRICT;
 CREATE UNIQUE INDEX bundle_previous ON bundle (site, previous) WHERE previous IS NOT NULL;
 CREATE INDEX bundle_supersedes ON bundle (supersedes) WHERE supersedes IS NOT NULL;
@@ -75,6 +81,22 @@ CREATE TABLE bundle_block (
     PRIMARY KEY (bundle, position)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX bundle_block_digest ON bundle_block (digest);
+-- Who may collect, and says that it has deleted.
+CREATE TABLE recipient (
+    key BLOB PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    public BLOB NOT NULL,
+    added_at_s INTEGER NOT NULL,
+    revoked_at_s INTEGER
+) STRICT;
+-- Signed statements on retractions, for the sites that asked.
+CREATE TABLE deletion (
+    bundle BLOB NOT NULL REFERENCES bundle,
+    key BLOB NOT NULL REFERENCES recipient,
+    statement BLOB NOT NULL,
+    received_at_s INTEGER NOT NULL,
+    PRIMARY KEY (bundle, key)
+) STRICT, WITHOUT ROWID;
 -- What an operator should look at.
 CREATE TABLE incident (
     id INTEGER PRIMARY KEY,

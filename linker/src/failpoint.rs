@@ -25,8 +25,14 @@ pub const BEFORE_ANSWER: &str = "linker.before-answer";
 pub const ENROLMENT_BEFORE_COMMIT: &str = "linker.enrolment.before-commit";
 /// An enrolment is committed and not answered.
 pub const ENROLMENT_BEFORE_ANSWER: &str = "linker.enrolment.before-answer";
+/// A block of a bundle was handed to a recipient.
+pub const COLLECTION_BLOCK_SENT: &str = "linker.collection.block-sent";
+/// A deletion statement is written and not committed.
+pub const DELETION_BEFORE_COMMIT: &str = "linker.deletion.before-commit";
+/// A deletion statement is committed and not answered.
+pub const DELETION_BEFORE_ANSWER: &str = "linker.deletion.before-answer";
 
-/// All of them, in the order of a bundle's life.
+/// All that a site meets, in the order of a bundle's life.
 pub const ALL: [&str; 11] = [
     ENROLMENT_BEFORE_COMMIT,
     ENROLMENT_BEFORE_ANSWER,
@@ -40,6 +46,8 @@ pub const ALL: [&str; 11] = [
     AFTER_COMMIT,
     BEFORE_ANSWER,
 ];
+/// All that a recipient meets.
+pub const OF_RECIPIENTS: [&str; 3] = [COLLECTION_BLOCK_SENT, DELETION_BEFORE_COMMIT, DELETION_BEFORE_ANSWER];
 
 /// Dies here if a test asks for it.
 #[cfg(feature = "failpoints")]

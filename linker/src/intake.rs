@@ -28,7 +28,7 @@ pub struct Intake {
     pub(crate) database: Arc<Database>,
     pub(crate) store: Store,
     key: Arc<SigningKey>,
-    clock: Clock,
+    pub(crate) clock: Clock,
     pending_max: u64,
 }
 

@@ -6,11 +6,13 @@
 //! | header and what is known of the site → accept, duplicate, reject | [`decide`] |
 //! | a block's bytes → stable storage, hashed on the way | `upload`, [`store`] |
 //! | all there → committed → receipt | [`intake`] |
+//! | out to recipients, their statements back to sites | [`collection`] |
 //! | HTTP around it | [`service`], [`problem`]; its door is `lockgate-service` |
 //! | a bundle as one file | [`offline`] |
 //!
 //! [`verify::verify_bundle`] needs none of the rest: see `examples/verify.rs`.
 
+pub mod collection;
 pub mod config;
 pub mod database;
 pub mod decide;

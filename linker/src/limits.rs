@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 ///
 /// Memory: a connection holds at most [`READ_BUFFER_BYTES`]; an upload two parts of [`PART_BYTES`] besides; a header its
 /// bytes and what they decode to (less than 24 times as much). With the values below that is 32 + 32 + 192 MiB if every one
-/// of them is used to the full by enrolled sites that mean harm, and some 20 MiB in practice. Blocks are never whole in memory.
+/// of them is used to the full by enrolled sites that mean harm, and some 20 MiB in practice. Blocks are never whole in memory,
+/// but for those that are handed out to recipients.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Limits {
@@ -21,6 +22,8 @@ pub struct Limits {
     pub headers_max: u32,
     /// Blocks received at once, until they are on stable storage; further ones wait.
     pub uploads_max: u32,
+    /// Bundles handed out to recipients at once, three blocks (48 MiB) of memory each at most; further ones wait.
+    pub collections_max: u32,
     /// Bundles of one site that are begun and not complete.
     pub pending_per_site_max: u32,
     /// How long a request may wait for its turn before it is told to come back.
@@ -41,6 +44,7 @@ impl Default for Limits {
             connections_max: 256,
             headers_max: 8,
             uploads_max: 16,
+            collections_max: 2,
             pending_per_site_max: 1_000,
             wait_s: 20,
             head_timeout_s: 60,

@@ -23,7 +23,7 @@ use lockgate_signing::ids::SiteId;
 use lockgate_signing::keys::PublicKey;
 
 use crate::arguments::{
-    Arguments, BundleCommand, Command, ConfigCommand, KeyCommand, Serve, SiteCommand, exit,
+    Arguments, BundleCommand, Command, ConfigCommand, KeyCommand, RecipientCommand, Serve, SiteCommand, exit,
 };
 
 fn main() -> ExitCode {
@@ -64,6 +64,22 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Key { command: KeyCommand::Revoke { key } } => {
             open_database(&data)?.revoke_key(key, now_s())?;
             say("The key is revoked.\n")
+        }
+        Command::Recipient { command: RecipientCommand::Add { name, signing_key } } => {
+            open_database(&data)?.add_recipient(&name, &signing_key.0, now_s())?;
+            say(&format!("{name} may collect, with key {}.\n", signing_key.0.id()))
+        }
+        Command::Recipient { command: RecipientCommand::Revoke { name } } => {
+            open_database(&data)?.revoke_recipient(&name, now_s())?;
+            say(&format!("{name} is revoked: nothing is handed to it any more.\n"))
+        }
+        Command::Recipients => {
+            let recipients = open_database(&data)?.recipients()?;
+            if json {
+                say_json(&serde_json::json!({ "recipients": recipients }))
+            } else {
+                say(&report::recipients(&recipients))
+            }
         }
         Command::Sites => {
             let database = open_database(&data)?;

@@ -75,11 +75,25 @@ pub enum Reason {
     /// Too many bundles of the site are begun and not complete.
     #[error("too many bundles of this site wait for blocks; complete them first")]
     TooManyPending,
+    /// Signed with a key that is no recipient's.
+    #[error(
+        "the key is not a recipient's here, or no longer; ask the linker's operator to enter it with `recipient add`"
+    )]
+    UnknownRecipient,
+    /// A request of another time.
+    #[error("the request was made at another time than now; set the clock right and ask again")]
+    StaleRequest,
+    /// No bundle with this id was accepted.
+    #[error("no bundle with this id was accepted here")]
+    UnknownBundle,
+    /// A statement that is not about the retraction that it names.
+    #[error("the statement names a bundle that is no retraction, or says of one what is not so")]
+    DeletionMismatch,
 }
 
 impl Reason {
     /// Every reason, for documents and tests.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 24] = [
         Self::NotAnEnvelope,
         Self::NotDeterministic,
         Self::TrailingBytes,
@@ -100,6 +114,10 @@ impl Reason {
         Self::TokenUsed,
         Self::TokenExpired,
         Self::TooManyPending,
+        Self::UnknownRecipient,
+        Self::StaleRequest,
+        Self::UnknownBundle,
+        Self::DeletionMismatch,
     ];
 
     /// The code: stable, for programs.
@@ -125,6 +143,10 @@ impl Reason {
             Self::TokenUsed => "token-used",
             Self::TokenExpired => "token-expired",
             Self::TooManyPending => "too-many-pending",
+            Self::UnknownRecipient => "unknown-recipient",
+            Self::StaleRequest => "stale-request",
+            Self::UnknownBundle => "unknown-bundle",
+            Self::DeletionMismatch => "deletion-mismatch",
         }
     }
 
@@ -142,9 +164,11 @@ impl Reason {
             | Self::WrongSite
             | Self::UnknownSite
             | Self::TokenUnknown
-            | Self::TokenExpired => 403,
-            Self::BlockNotNamed => 404,
-            Self::ChainFork | Self::TokenUsed => 409,
+            | Self::TokenExpired
+            | Self::UnknownRecipient
+            | Self::StaleRequest => 403,
+            Self::BlockNotNamed | Self::UnknownBundle => 404,
+            Self::ChainFork | Self::TokenUsed | Self::DeletionMismatch => 409,
             Self::TooLarge => 413,
             Self::ContentInvalid | Self::BlockDigestMismatch | Self::BlockSizeMismatch => 422,
             Self::TooManyPending => 429,

@@ -6,7 +6,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use lockgate_signing::bundle::{BlockRef, BundleHeader, ColumnKind};
 use lockgate_signing::envelope::Verified;
 
-use crate::database::{BundleRow, KeyRow, SiteRow};
+use crate::database::{BundleRow, KeyRow, RecipientRow, SiteRow};
 
 /// The sites, their keys, gaps and incidents.
 pub fn sites(sites: &[SiteRow], keys: &[KeyRow]) -> String {
@@ -64,6 +64,21 @@ fn chain(site: &SiteRow) -> String {
     format!("expected {}, have up to {}, missing {}", site.expected, site.highest, missing.join(", "))
 }
 
+/// The recipients.
+pub fn recipients(recipients: &[RecipientRow]) -> String {
+    if recipients.is_empty() {
+        return "No recipients. Enter one with `lockgate-linker recipient add NAME SIGNING-KEY`.\n"
+            .to_owned();
+    }
+    let mut table = table(&["recipient", "key", "added", "state"]);
+    for it in recipients {
+        let state =
+            it.revoked_at_s.map_or_else(|| "may collect".to_owned(), |at| format!("revoked {}", time(at)));
+        table.add_row([it.name.clone(), it.key.clone(), time(it.added_at_s), state]);
+    }
+    format!("{table}\n")
+}
+
 /// The bundles.
 pub fn bundles(bundles: &[BundleRow]) -> String {
     if bundles.is_empty() {
@@ -76,7 +91,7 @@ pub fn bundles(bundles: &[BundleRow]) -> String {
             bundle.site.to_string(),
             bundle.sequence.to_string(),
             format!("{} {}", bundle.module, bundle.module_version),
-            bundle.period.clone(),
+            if bundle.kind == "retraction" { bundle.kind.clone() } else { bundle.period.clone() },
             bundle.rows.to_string(),
             bundle.bytes.to_string(),
             state(bundle),
@@ -89,7 +104,8 @@ pub fn bundles(bundles: &[BundleRow]) -> String {
 fn state(bundle: &BundleRow) -> String {
     match (bundle.accepted_at_s, bundle.superseded_by) {
         (None, _) => "waits for blocks".to_owned(),
-        (Some(at), None) => format!("accepted {}", time(at)),
+        (Some(at), None) if bundle.deleted_by.is_empty() => format!("accepted {}", time(at)),
+        (Some(_), None) => format!("deleted by {}", bundle.deleted_by.join(", ")),
         (Some(_), Some(by)) => format!("superseded by {}", &by.to_string()[..16]),
     }
 }
@@ -104,6 +120,7 @@ pub fn bundle(row: &BundleRow, header: Option<&Verified<BundleHeader>>) -> Strin
     line("state", state(row));
     line("site", row.site.to_string());
     line("sequence", row.sequence.to_string());
+    line("kind", row.kind.clone());
     let Some(verified) = header else {
         line("module", format!("{} {}", row.module, row.module_version));
         line("period", row.period.clone());

@@ -10,11 +10,15 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post, put};
+use lockgate_signing::carriage;
+use lockgate_signing::deletion::STATEMENTS_CONTENT_TYPE;
 use lockgate_signing::digest::Digest;
 use lockgate_signing::envelope::Message as _;
 use lockgate_signing::receipt::Receipt;
+use tokio::sync::mpsc::Receiver;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::collection::Collected;
 use crate::intake::{Answer, Intake};
 use crate::limits::Limits;
 use crate::problem::Problem;
@@ -27,6 +31,7 @@ struct Service {
     limits: Arc<Limits>,
     headers: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
+    collections: Arc<Semaphore>,
 }
 
 /// The service's addresses.
@@ -36,11 +41,15 @@ pub fn router(intake: Intake, limits: &Arc<Limits>) -> Router {
         limits: Arc::clone(limits),
         headers: Arc::new(Semaphore::new(limits.headers_max as usize)),
         uploads: Arc::new(Semaphore::new(limits.uploads_max as usize)),
+        collections: Arc::new(Semaphore::new(limits.collections_max as usize)),
     };
     Router::new()
         .route("/v1/enrolments", post(enrol))
         .route("/v1/bundles", post(submit))
         .route("/v1/blocks/{digest}", put(store))
+        .route("/v1/collections", post(collect))
+        .route("/v1/deletions", post(take_deletion))
+        .route("/v1/deletions/{bundle}", get(deletions))
         .route("/v1/health", get(health))
         .fallback(async || Problem::NotFound)
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
@@ -98,6 +107,34 @@ async fn store(
         drain(&mut body, &service.limits).await;
     }
     stored.map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn collect(State(service): State<Service>, mut body: Body) -> Result<Response, Problem> {
+    let request = whole(&service, &mut body).await?;
+    let permit = turn(&service.collections, &service.limits).await?;
+    Ok(match service.intake.collect(request, &service.limits, permit).await? {
+        Collected::List(bundles) => Json(serde_json::json!({ "bundles": bundles })).into_response(),
+        Collected::Bundle(pieces) => {
+            let next = async |mut pieces: Receiver<_>| Some((pieces.recv().await?, pieces));
+            let body = Body::from_stream(futures::stream::unfold(pieces, next));
+            let content_type = HeaderValue::from_static(carriage::CONTENT_TYPE);
+            ([(header::CONTENT_TYPE, content_type)], body).into_response()
+        }
+    })
+}
+
+async fn take_deletion(State(service): State<Service>, mut body: Body) -> Result<StatusCode, Problem> {
+    let _permit = turn(&service.headers, &service.limits).await?;
+    let statement = whole(&service, &mut body).await?;
+    service.intake.take_deletion(statement).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn deletions(State(service): State<Service>, Path(bundle): Path<String>) -> Result<Response, Problem> {
+    let bundle = bundle.parse().map_err(|_| Reason::UnknownBundle)?;
+    let statements = service.intake.deletions(bundle).await?;
+    let content_type = HeaderValue::from_static(STATEMENTS_CONTENT_TYPE);
+    Ok(([(header::CONTENT_TYPE, content_type)], statements).into_response())
 }
 
 async fn health(State(service): State<Service>) -> Json<serde_json::Value> {

@@ -4,10 +4,12 @@ use zeroize::Zeroizing;
 
 use crate::block::{Bitmap, Column, Encoder, FormerTable, LinkTokens, PLAIN_BYTES_MAX, PatientTable, Values};
 use crate::bundle::{
-    BlockRef, BundleHeader, ColumnInfo, ColumnKind, Counts, EvidenceCount, EvidenceCounts, EvidenceKind,
-    FormerTokens, ModuleRef, OutputInfo, TokenInfo, TokenScheme,
+    BlockRef, BundleHeader, BundleKind, ColumnInfo, ColumnKind, Counts, EvidenceCount, EvidenceCounts,
+    EvidenceKind, FormerTokens, ModuleRef, OutputInfo, TokenInfo, TokenScheme,
 };
 use crate::cbor::Writer;
+use crate::collection::{CollectionRequest, Wanted};
+use crate::deletion::{DeletionStatement, encode_statements};
 use crate::delivery;
 use crate::digest::Digest;
 use crate::encryption::{BlockList, BlockPlace, BundleContext, ContentKey, Encryption};
@@ -174,7 +176,22 @@ pub(crate) fn sample_header() -> BundleHeader {
         codes: vec![codes],
         supersedes: Some(BundleId(digest("earlier"))),
         directions: vec![digest("direction")],
+        kind: BundleKind::Extract,
     }
+}
+
+/// The sample as a retraction of its two patients.
+pub(crate) fn sample_retraction() -> BundleHeader {
+    let mut header = sample_header();
+    header.kind = BundleKind::Retraction;
+    header.tokens.links.clear();
+    header.outputs.clear();
+    header.codes.clear();
+    header.directions.clear();
+    header.supersedes = None;
+    header.counts = Counts::default();
+    header.fuel = 0;
+    header
 }
 
 fn evidence(year: Option<u16>) -> EvidenceCount {
@@ -254,6 +271,50 @@ fn what_is_signed_is_as_described() {
         ..sample_header()
     };
     validates("bundle-header", &first.encode()).unwrap();
+    validates("signed-bundle", &sign(&sample_retraction(), &key)).unwrap();
+}
+
+#[test]
+fn a_retraction_says_nothing_but_whose() {
+    let retraction = sample_retraction();
+    assert_eq!(BundleHeader::decode(&retraction.encode()).unwrap(), retraction);
+    let changes: [fn(&mut BundleHeader); 9] = [
+        |header| header.patients.clear(),
+        |header| header.tokens.links.push("nhs-number".to_owned()),
+        |header| header.outputs = sample_header().outputs,
+        |header| header.codes = sample_header().codes,
+        |header| header.supersedes = sample_header().supersedes,
+        |header| header.directions = sample_header().directions,
+        |header| header.fuel = 1,
+        |header| header.counts.withheld_type_1 = 1,
+        |header| header.counts.evidence.rows = 1,
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let mut header = retraction.clone();
+        change(&mut header);
+        assert!(BundleHeader::decode(&header.encode()).is_err(), "change {number}");
+    }
+}
+
+#[test]
+fn what_a_recipient_signs_is_as_described() {
+    let statement = DeletionStatement {
+        bundle: BundleId(Digest::of(b"bundle")),
+        site: "A81001".parse().unwrap(),
+        sequence: 2,
+        module: name("gp-monthly"),
+        deleted_at_s: 1_793_500_120,
+    };
+    validates("signed-deletion", &sign(&statement, &site_key())).unwrap();
+    let together = encode_statements(&[sign(&statement, &site_key())]);
+    validates("deletion-statements", &together).unwrap();
+    validates("deletion-statements", &encode_statements(&[])).unwrap();
+    for wanted in [Wanted::After(0), Wanted::Bundle(BundleId(Digest::of(b"bundle")))] {
+        let request = CollectionRequest { at_s: 1_793_500_000, wanted };
+        validates("signed-collection-request", &sign(&request, &site_key())).unwrap();
+        assert!(validates("signed-deletion", &sign(&request, &site_key())).is_err(), "another role");
+    }
+    assert!(validates("signed-receipt", &sign(&statement, &site_key())).is_err(), "another role");
 }
 
 #[test]

@@ -12,6 +12,8 @@ mod cddl_tests;
 pub mod code;
 pub mod codelist;
 pub mod cohort;
+pub mod collection;
+pub mod deletion;
 pub mod delivery;
 pub mod digest;
 pub mod direction;

@@ -4,6 +4,7 @@
 //! can be opened with either.
 
 use std::fmt;
+use std::str::FromStr;
 
 use data_encoding::HEXLOWER;
 use jiff::civil::Date;
@@ -112,6 +113,14 @@ impl TryFrom<String> for RecipientSigningKey {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl FromStr for RecipientSigningKey {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
         const WRONG: &str =
             "a signing key is 64 lower-case hexadecimal digits, those of an Ed25519 public key";
         let bytes = HEXLOWER.decode(text.as_bytes()).map_err(|_| WRONG)?;

@@ -11,13 +11,15 @@ use lockgate_tests::{Binaries, ExactlyOnce, Site, SiteOptions, Stage};
 
 use crate::TestResult;
 use crate::attacks::store;
+use crate::retraction;
 use crate::rollout::approval;
 
 /// Where the agent is killed, in the order of a bundle's life, and whether it comes there once a run or with each bundle.
-const AGENT: [(&str, Comes); 19] = [
+const AGENT: [(&str, Comes); 20] = [
     ("run.snapshot", Comes::Once),
     ("run.objections", Comes::Once),
     ("run.identity", Comes::Once),
+    ("retract.record-written", Comes::Once),
     ("run.guest-finished", Comes::Often),
     ("outbox.block-written", Comes::Often),
     ("run.blocks-sealed", Comes::Often),
@@ -230,11 +232,16 @@ fn every_place_to_die_is_tested() -> TestResult {
     }
     let run = AGENT.iter().map(|(point, _)| *point);
     let approval = approval::DIES_AT.iter().map(|(point, _)| *point);
-    let tested = run.chain(approval).chain(store::DIES_AT);
+    let tested = run.chain(approval).chain(store::DIES_AT).chain(retraction::DIES_AT);
     assert_eq!(agent, tested.map(str::to_owned).collect());
     let linker = named_in(&root.join("linker/src"), ": &str = \"")?;
     let linker: BTreeSet<String> = linker.into_iter().filter(|name| name.starts_with("linker.")).collect();
-    assert_eq!(linker, LINKER.into_iter().chain(LINKER_ENROLMENT).map(str::to_owned).collect());
+    let tested = LINKER.into_iter().chain(LINKER_ENROLMENT).chain(retraction::LINKER_DIES_AT);
+    assert_eq!(linker, tested.map(str::to_owned).collect());
+    let warehouse = named_in(&root.join("warehouse/src"), ": &str = \"")?;
+    let warehouse: BTreeSet<String> =
+        warehouse.into_iter().filter(|name| name.starts_with("warehouse.")).collect();
+    assert_eq!(warehouse, retraction::WAREHOUSE_DIES_AT.into_iter().map(str::to_owned).collect());
     Ok(())
 }
 

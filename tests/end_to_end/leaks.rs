@@ -8,13 +8,14 @@ use lockgate_tests::command::{Finished, finish};
 use lockgate_tests::leak::Search;
 use lockgate_tests::opened::{Cell, OpenedBundle};
 use lockgate_tests::wire::Wire;
-use lockgate_tests::{Site, SiteOptions, Stage};
+use lockgate_tests::{Site, SiteOptions, Stage, Warehouse};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 
 use crate::TestResult;
 
 const MARKER: &str = "ZQXMARKER7";
+const DISSENT: &str = "827241000000103";
 /// 19 March 1957, in days.
 const PLANTED_BIRTH: i32 = -4_671;
 
@@ -22,6 +23,8 @@ const PLANTED_BIRTH: i32 = -4_671;
 struct Source {
     folder: tempfile::TempDir,
     search: Search,
+    /// The planted person's local ids.
+    planted: Vec<String>,
 }
 
 impl Source {
@@ -31,11 +34,19 @@ impl Source {
         let mut command = Command::new(stage.binaries.program("practice")?);
         command.args(["make", "pair", "--practices", "1", "--patients", "300", "--marker", MARKER, "--out"]);
         let made = finish(command.arg(folder.path()))?.ok()?.json()?;
-        let mut texts = vec![MARKER.to_owned()];
+        let (mut texts, mut ids) = (vec![MARKER.to_owned()], Vec::new());
         for planted in
             made["made"].as_array().context("nothing was made")?.iter().map(|made| &made["planted"])
         {
             texts.extend(planted_texts(planted)?);
+            ids.extend(
+                planted["local_ids"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Value::as_str)
+                    .map(str::to_owned),
+            );
         }
         for (file, columns) in
             [("practice-1.sqlite", PRACTICE_COLUMNS), ("hospital.sqlite", HOSPITAL_COLUMNS)]
@@ -50,7 +61,25 @@ impl Source {
         texts.dedup();
         ensure!(texts.len() > 1_000, "only {} texts to search for", texts.len());
         let search = Search::new(texts.iter().map(String::as_str))?;
-        Ok(Self { folder, search })
+        Ok(Self { folder, search, planted: ids })
+    }
+
+    /// The planted person objects.
+    fn objects(&self, day: &str) -> TestResult {
+        let practice = Connection::open(self.practice())?;
+        practice.execute(
+            "INSERT INTO Coding_ClinicalCode VALUES (99999999, 'SCT', ?1, 'term', 'CONS')",
+            [DISSENT],
+        )?;
+        for (number, id) in (99_999_000..).zip(&self.planted) {
+            practice.execute(
+                "INSERT INTO CareRecord_Observation (PatientId, EnteredDate, EffectiveDate, CodeSystem, Code, EntryKind,
+                     IsDeleted, IsConfidential, CodeId, ObservationId)
+                 SELECT PatientId, ?2, ?2, 'SCT', ?3, 'CONS', 0, 0, 99999999, ?4 FROM Admin_Patient WHERE PatientId = ?1",
+                rusqlite::params![id, day, DISSENT, number],
+            )?;
+        }
+        Ok(())
     }
 
     fn practice(&self) -> PathBuf {
@@ -177,6 +206,29 @@ fn nothing_that_identifies_anybody_is_found_anywhere() -> TestResult {
         {
             say(rest)?;
         }
+    }
+    // The planted person objects, and is retracted: what the warehouse collects, deletes, logs and says, and what the site hears.
+    let warehouse = Warehouse::of(&stage)?;
+    let collect = || {
+        let finished = warehouse.command(&["--log", "trace", "collect", "--linker", &wire.url()])?.ok()?;
+        source.not_in_output(&finished)?;
+        anyhow::Ok(finished)
+    };
+    let before = collect()?;
+    ensure!(before.stderr.contains("Rows"), "the warehouse's log is empty: {}", before.stderr);
+    source.not_in_output(&warehouse.command(&["rows", "gp-monthly/events", "--limit", "1000000"])?.ok()?)?;
+    source.objects("2026-11-01")?;
+    for arguments in [&["--log", "trace", "run"][..], &["--log", "trace", "push"], &["history"]] {
+        let finished = practice.command(arguments)?.ok()?;
+        source.not_in_output(&finished)?;
+        if arguments.contains(&"run") {
+            ensure!(collect()?.stdout.contains("retractions deleted"), "nothing was retracted");
+        } else if arguments.contains(&"history") {
+            ensure!(finished.stdout.contains("deleted at the centre"), "{}", finished.stdout);
+        }
+    }
+    for arguments in [&["status"][..], &["sites"], &["--json", "status"]] {
+        source.not_in_output(&warehouse.command(arguments)?.ok()?)?;
     }
     // Now with receipts, and with what the linker stored and logged at its finest level.
     source.not_in_files(stage.folder())?;

@@ -21,6 +21,7 @@ mod rejections;
 mod removed;
 mod repeatable;
 mod resending;
+mod retraction;
 mod rollout;
 mod sealed;
 mod sealed_keys;

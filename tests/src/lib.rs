@@ -33,7 +33,7 @@ pub use sealed_keys::SealedKeys;
 pub use site::{Site, SiteOptions};
 pub use small_disk::SmallDisk;
 pub use stage::Stage;
-pub use warehouse::WarehouseKeys;
+pub use warehouse::{Warehouse, WarehouseKeys};
 
 /// The day that the examples are made for: the last complete month is October 2026.
 pub const AS_OF: &str = "2026-11-01";

@@ -167,14 +167,14 @@ fn deny(root: &Path) -> Result<Outcome> {
 }
 
 /// The programs that have places where they can be made to die, for the tests that kill.
-const FAILPOINTS: &str = "lockgate-agent/failpoints,lockgate-linker/failpoints";
+const FAILPOINTS: &str = "lockgate-agent/failpoints,lockgate-linker/failpoints,lockgate-warehouse/failpoints";
 
 fn binaries(root: &Path) -> Result<()> {
     guests::build(root)?;
     let release = root.join("target/release");
     let failpoints = release.join("failpoints");
     std::fs::create_dir_all(&failpoints)?;
-    let programs = ["lockgate-agent", "lockgate-linker"];
+    let programs = ["lockgate-agent", "lockgate-linker", "lockgate-warehouse"];
     let named = programs.iter().flat_map(|program| ["--bin", program]);
     call(cargo(root).args(PROGRAMS).args(named).args(["--features", FAILPOINTS]))?;
     for program in programs {

@@ -33,7 +33,8 @@ use token_key::TokenKeyCommand;
 /// that the publishing team has signed, and pushes signed bundles to the linker. It only dials out.
 ///
 /// Exit codes: 0 everything is done; 1 an error, nothing was done; 2 wrong usage; 3 a module failed or has expired, the others
-/// ran; 4 bundles are left in the outbox and will be sent next time; 5 the linker refuses a bundle, or its receipt is not valid;
+/// ran; 4 bundles are left in the outbox and will be sent next time; 5 the linker refuses a bundle, or its receipt or a deletion
+/// statement is not valid;
 /// 6 `status` found something that needs a person. A module that is held, waiting or refused is no error.
 #[derive(Debug, Parser)]
 #[command(name = "lockgate-agent", version, max_term_width = 100)]
@@ -395,6 +396,10 @@ fn end_of_push(pushed: Result<(), AgentError>) -> anyhow::Result<End> {
         Err(AgentError::Push(PushError::Linker(error))) => {
             tracing::warn!("{error}");
             Ok(if error.is_passing() { End::LeftInOutbox } else { End::Refused })
+        }
+        Err(AgentError::Push(error @ PushError::Statement { .. })) => {
+            tracing::warn!("{error}");
+            Ok(End::Refused)
         }
         Err(AgentError::Push(PushError::Outbox(error @ OutboxError::OtherBundle))) => {
             tracing::warn!("{error}");

@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 
 use comfy_table::{Table, presets};
 use lockgate_signing::block::{self, Column, Values};
-use lockgate_signing::bundle::{BundleHeader, ColumnKind, OutputInfo};
+use lockgate_signing::bundle::{BundleHeader, BundleKind, ColumnKind, OutputInfo};
 use lockgate_signing::digest::Digest;
 use lockgate_signing::ids::Name;
 use lockgate_signing::keys::KeyId;
@@ -46,7 +46,7 @@ pub(super) fn enrolled(config: &Config, key: KeyId, as_json: bool) -> anyhow::Re
 /// Counts and outputs of a header, for scripts. An allow-list: what is not named here is not printed.
 fn header_json(header: &BundleHeader) -> Value {
     json!({
-        "module": header.module.id, "version": header.module.version.to_string(),
+        "module": header.module.id, "version": header.module.version.to_string(), "kind": header.kind.name(),
         "period": header.period, "sequence": header.sequence,
         "rows": header.rows(), "bytes": header.bytes(), "fuel": header.fuel,
         "outputs": header.outputs.iter().map(|output| json!({ "name": output.name, "rows": output.rows() })).collect::<Vec<_>>(),
@@ -135,7 +135,10 @@ pub(super) fn outbox(agent: &Agent, as_json: bool) -> anyhow::Result<()> {
         bundles.add_row([
             header.sequence.to_string(),
             header.module.id.to_string(),
-            header.period.to_string(),
+            match header.kind {
+                BundleKind::Extract => header.period.to_string(),
+                BundleKind::Retraction => header.kind.name().to_owned(),
+            },
             header.rows().to_string(),
             header.bytes().to_string(),
             bundle.id().to_string()[..12].to_owned(),
@@ -150,7 +153,9 @@ pub(super) fn history(agent: &Agent, module: Option<&Name>, as_json: bool) -> an
         | Event::Failed { module, .. }
         | Event::Installed { module, .. }
         | Event::Refused { module, .. }
-        | Event::Revoked { module, .. } => Some(module.clone()),
+        | Event::Revoked { module, .. }
+        | Event::Retracted { module, .. }
+        | Event::Deleted { module, .. } => Some(module.clone()),
         Event::Enrolled { .. }
         | Event::Acknowledged { .. }
         | Event::TokenKeyInstalled { .. }
@@ -193,6 +198,24 @@ pub(super) fn history(agent: &Agent, module: Option<&Name>, as_json: bool) -> an
                 String::new(),
                 String::new(),
                 bundle[..12].to_owned(),
+            ],
+            Event::Retracted { bundle, sequence, module, .. } => [
+                when,
+                "retracted".into(),
+                sequence.to_string(),
+                module.to_string(),
+                String::new(),
+                String::new(),
+                bundle[..12].to_owned(),
+            ],
+            Event::Deleted { sequence, module, recipient, .. } => [
+                when,
+                "deleted at the centre".into(),
+                sequence.to_string(),
+                module.to_string(),
+                String::new(),
+                String::new(),
+                format!("says {recipient}"),
             ],
             Event::Failed { module, why, .. } => [
                 when,

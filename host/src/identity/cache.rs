@@ -1,18 +1,17 @@
 //! Evaluations that this site has had, so that a patient is asked for once: in memory while a run lasts, encrypted at rest.
 //!
-//! One file a domain and epoch: `nonce ‖ ChaCha20-Poly1305(entries)`, written whole or not at all. An entry is 52 bytes: the
-//! input's name (a keyed hash that only this site can make), the evaluation, and the day of its last use. The domain, the epoch
+//! One file a domain and epoch, encrypted (see [`super::kept_file`]). An entry is 52 bytes: the input's name (a keyed hash that only this site can make), the evaluation, and the day of its last use. The domain, the epoch
 //! and the published key are bound to it, so that a file cannot pass for another's. Nothing of it is needed: a file that is lost
 //! or damaged costs evaluations.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use chacha20poly1305::aead::{AeadInOut as _, KeyInit as _};
-use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
 use hashbrown::DefaultHashBuilder;
-use lockgate_durable::{FileError, at, replace_private};
+use lockgate_durable::FileError;
 use zeroize::Zeroizing;
+
+use super::kept_file::{KeptContent, KeptFile, SaveError};
 
 /// What stands for an input at this site.
 pub(super) type InputName = [u8; 16];
@@ -35,10 +34,7 @@ struct Entry {
 
 /// The evaluations of one domain and epoch. Cannot be printed or serialised.
 pub(super) struct Cache {
-    path: PathBuf,
-    key: Zeroizing<[u8; 32]>,
-    /// What the file is bound to.
-    context: Vec<u8>,
+    file: KeptFile,
     /// The day of the run, days since 1970-01-01.
     today: i32,
     entries: HashMap<InputName, Entry, DefaultHashBuilder>,
@@ -53,12 +49,13 @@ impl Cache {
         context: Vec<u8>,
         today: i32,
     ) -> Result<Self, FileError> {
-        let mut cache = Self { path, key, context, today, entries: HashMap::default(), changed: false };
-        let Some(bytes) = read_bounded(&cache.path)? else { return Ok(cache) };
-        match cache.decrypt(bytes) {
-            Some(plain) => cache.fill(&plain),
-            None => tracing::warn!(
-                file = %cache.path.display(),
+        let file = KeptFile::new(path, key, context, ENTRIES_MAX * ENTRY_BYTES);
+        let mut cache = Self { file, today, entries: HashMap::default(), changed: false };
+        match cache.file.read()? {
+            KeptContent::Plain(plain) if plain.len().is_multiple_of(ENTRY_BYTES) => cache.fill(&plain),
+            KeptContent::Absent => {}
+            KeptContent::Plain(_) | KeptContent::Damaged => tracing::warn!(
+                file = %cache.file.path().display(),
                 "the kept tokens are damaged or not of this site; they are asked for again"
             ),
         }
@@ -106,37 +103,15 @@ impl Cache {
                 stays
             });
         }
-        let mut bytes = Vec::with_capacity(self.entries.len() * ENTRY_BYTES + 28);
-        let mut nonce = [0; 12];
-        getrandom::fill(&mut nonce).map_err(SaveError::Randomness)?;
         let mut plain = Zeroizing::new(Vec::with_capacity(self.entries.len() * ENTRY_BYTES + 16));
         for (name, entry) in &self.entries {
             plain.extend_from_slice(name);
             plain.extend_from_slice(&entry.evaluation);
             plain.extend_from_slice(&entry.used_day.to_le_bytes());
         }
-        self.cipher()
-            .encrypt_in_place(&Nonce::from(nonce), &self.context, &mut *plain)
-            .map_err(|_| SaveError::TooLarge)?;
-        bytes.extend_from_slice(&nonce);
-        bytes.extend_from_slice(&plain);
-        replace_private(&self.path, &bytes)?;
+        self.file.write(plain)?;
         self.changed = false;
         Ok(())
-    }
-
-    fn cipher(&self) -> ChaCha20Poly1305 {
-        ChaCha20Poly1305::new(&Key::from(*self.key))
-    }
-
-    fn decrypt(&self, mut bytes: Vec<u8>) -> Option<Zeroizing<Vec<u8>>> {
-        if bytes.len() < 12 {
-            return None;
-        }
-        let mut plain = Zeroizing::new(bytes.split_off(12));
-        let nonce: [u8; 12] = bytes.try_into().ok()?;
-        self.cipher().decrypt_in_place(&Nonce::from(nonce), &self.context, &mut *plain).ok()?;
-        plain.len().is_multiple_of(ENTRY_BYTES).then_some(plain)
     }
 
     fn fill(&mut self, plain: &[u8]) {
@@ -153,35 +128,10 @@ impl Cache {
     }
 }
 
-/// The kept tokens cannot be written.
-#[derive(Debug, thiserror::Error)]
-pub enum SaveError {
-    /// The file.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// No randomness, no encryption.
-    #[error("the operating system gives no randomness: {0}")]
-    Randomness(getrandom::Error),
-    /// Beyond what the cipher takes.
-    #[error("there are too many kept tokens")]
-    TooLarge,
-}
-
-fn read_bounded(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
-    use std::io::Read as _;
-    let file = match std::fs::File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(at("open", path)(error)),
-    };
-    let mut bytes = Vec::new();
-    let limit = (ENTRIES_MAX * ENTRY_BYTES + 28) as u64;
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(at("read", path))?;
-    Ok(Some(bytes))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn open(path: &Path, context: &[u8], today: i32) -> Cache {

@@ -16,7 +16,9 @@ pub enum LocalKeyError {
     #[error(transparent)]
     File(#[from] FileError),
     /// What is in it.
-    #[error("{0} does not hold 32 bytes; remove it, and every token is asked for again")]
+    #[error(
+        "{0} does not hold 32 bytes; restore it from a backup, or remove it: then every token is asked for again, and everybody who is withheld is retracted"
+    )]
     Content(String),
     /// No randomness, no key.
     #[error("the operating system gives no randomness: {0}")]

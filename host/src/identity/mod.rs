@@ -4,45 +4,47 @@
 //! or is a test patient gets no handle at all, so no later stage could let their rows through. Persons are one by NHS number: who is registered twice
 //! has one handle, and is withheld if any of the registrations is.
 //!
+//! Who was seen before and is not any more is retracted: see [`sent`] for the record of what was sent, [`news`] for who.
+//!
 //! Handles are numbered in the order of the tokens, which carries nothing of the local order.
 
 mod cache;
+mod candidates;
 mod delivered;
 mod inputs;
+mod kept_file;
 mod keyholder;
 mod local_ids;
 mod local_key;
+mod news;
 mod nhs_number;
 mod oprf;
 mod scheme;
 mod sealed_key;
+mod sent;
 #[cfg(test)]
 mod vectors;
 
-use std::collections::HashMap;
-
-use hashbrown::DefaultHashBuilder;
 use lockgate_signing::block::{Bitmap, FormerTable, LinkTokens, PatientTable, Token};
 use lockgate_signing::bundle::TokenScheme;
-use lockgate_signing::canonical;
 use lockgate_signing::manifest::LinkKind;
 use lockgate_signing::mapping::Mapping;
 
 use crate::config::Mode;
-use crate::objections::{Interval, Objection, ObjectionRegister};
-use crate::source::{
-    CategoryReader, CellError, DateReader, FlagReader, Place, Select, Snapshot, SourceError, text,
-};
-use cache::InputName;
+use crate::objections::{Objection, ObjectionRegister};
+use crate::source::{Snapshot, SourceError};
+use candidates::{Candidate, Candidates};
 pub use delivered::{DeliveredKeyError, DeliveredKeys, PublishedKeys};
-use inputs::{Input, LinkParts};
+pub use kept_file::SaveError;
 use local_ids::LocalIds;
-use nhs_number::NhsNumber;
+use news::News;
+pub(crate) use news::{Retracted, SentChanges};
 use oprf::PatientSecret;
 use scheme::Made;
-pub(crate) use scheme::TokenRules;
+pub(crate) use scheme::{Recorded, TokenRules};
 pub use scheme::{Tokens, TokensError};
 pub use sealed_key::TokenKey;
+pub(crate) use sent::{SentModule, SentRecord};
 
 /// The identity table cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +99,11 @@ pub(crate) struct PatientCounts {
 }
 
 impl PatientCounts {
+    /// Counts everybody, and says of each whether modules may see them.
+    fn of(&mut self, candidates: &Candidates<'_>, overrides_type_1: bool) -> Vec<bool> {
+        candidates.persons.iter().map(|person| self.admits(person, overrides_type_1)).collect()
+    }
+
     /// Counts somebody, and says whether modules may see them.
     fn admits(&mut self, person: &Candidate, overrides_type_1: bool) -> bool {
         if person.test {
@@ -144,17 +151,6 @@ struct Person {
     dissents_seen: Objection,
 }
 
-/// Somebody while the identity table is read.
-struct Candidate {
-    /// What stands for the token until it is made.
-    name: InputName,
-    objection: Objection,
-    dissents_seen: Objection,
-    sensitive: bool,
-    test: bool,
-    valid_number: bool,
-}
-
 /// Who is asking, and how tokens are made.
 pub(crate) struct IdentityRules<'a> {
     pub(crate) mode: Mode,
@@ -165,132 +161,38 @@ pub(crate) struct IdentityRules<'a> {
     pub(crate) overrides_type_1: bool,
 }
 
-const COLUMNS: [&str; 7] = ["patient", "nhs-number", "birth-date", "sex", "postcode", "test", "sensitive"];
-
 impl Patients {
-    /// Reads the identity table.
+    /// Reads the identity table; with the record of what was sent, also what changes in it.
     pub(crate) fn read(
         snapshot: &Snapshot,
         mapping: &Mapping,
         register: &ObjectionRegister,
         rules: &IdentityRules<'_>,
-    ) -> Result<Self, IdentityError> {
-        let Some(table) = canonical::table("identity") else { return Err(IdentityError::Empty) };
-        let select = Select::of(mapping, table, &COLUMNS, None)?;
-        let dates = select.columns[2].map(|(column, at)| (DateReader::of(column), at));
-        let sexes = select.columns[3].map(|(column, at)| (CategoryReader::of(column, canonical::SEX), at));
-        let flags = [5, 6].map(|at| select.columns[at].map(|(column, at)| (FlagReader::of(column), at)));
-        let text_at = |column: usize| select.columns[column].map(|(_, at)| at);
-
-        let mut maker = rules.tokens.maker(&rules.making)?;
-        let mut local_ids = LocalIds::default();
-        let mut links: Vec<Option<InputName>> = Vec::new();
-        // Registrations of one person may differ in postcode: the further link tokens, by their place in `links`.
-        let mut more_links: Vec<(usize, InputName)> = Vec::new();
-        let mut candidates: Vec<Candidate> = Vec::new();
-        // Keyed hashes: nobody outside can choose them so that they collide.
-        let mut by_name: HashMap<InputName, u32, DefaultHashBuilder> = HashMap::default();
-        let mut live_number = false;
-        let mut twice = None;
-        snapshot.read(&select, |row_number, row| {
-            let place = Place { mapping, table: table.name, row: row_number };
-            let at = |column| place.column(column);
-            let cell = |place: Option<usize>| {
-                place.map_or(Ok(rusqlite::types::ValueRef::Null), |place| row.get_ref(place))
-            };
-            let fetch =
-                |column: &'static str, place| cell(place).map_err(|_| CellError::Missing).map_err(at(column));
-            let mut buffers = [itoa::Buffer::new(), itoa::Buffer::new(), itoa::Buffer::new()];
-            let [local_buffer, number_buffer, postcode_buffer] = &mut buffers;
-            let local_id = text(fetch("patient", text_at(0))?, local_buffer, "a local id")
-                .and_then(|text| text.ok_or(CellError::Missing))
-                .map_err(at("patient"))?;
-            let number = text(fetch("nhs-number", text_at(1))?, number_buffer, "an NHS number")
-                .map_err(at("nhs-number"))?
-                .and_then(NhsNumber::parse);
-            let birth_date: Option<Interval> = match &dates {
-                Some((reader, place)) => {
-                    reader.interval(fetch("birth-date", Some(*place))?).map_err(at("birth-date"))?
-                }
-                None => None,
-            };
-            let sex = match &sexes {
-                Some((reader, place)) => reader.category(fetch("sex", Some(*place))?).map_err(at("sex"))?,
-                None => None,
-            };
-            let postcode = text(fetch("postcode", text_at(4))?, postcode_buffer, "a postcode")
-                .map_err(at("postcode"))?;
-            let [test, sensitive] =
-                [("test", &flags[0]), ("sensitive", &flags[1])].map(|(column, flag)| match flag {
-                    Some((reader, place)) => reader.flag(fetch(column, Some(*place))?).map_err(at(column)),
-                    None => Ok(false),
-                });
-            let (test, sensitive) = (test?, sensitive?);
-            live_number |= number.is_some_and(|number| !number.is_test());
-
-            let sex = sex.map(|position| canonical::SEX[usize::from(position)]);
-            let birth_date = birth_date.filter(|date| date.first == date.last).map(|date| date.first);
-            let parts = LinkParts::new(number, birth_date, sex, postcode);
-            let name = maker.name(&match &number {
-                Some(number) => Input::of_nhs_number(number),
-                None => Input::of_local_id(rules.making.site.as_str(), local_id),
-            });
-            let candidate = *by_name.entry(name).or_insert_with(|| {
-                links.extend(rules.links.iter().map(|_| None));
-                candidates.push(Candidate {
-                    name,
-                    objection: Objection::default(),
-                    dissents_seen: Objection::default(),
-                    sensitive: false,
-                    test: false,
-                    valid_number: number.is_some(),
-                });
-                candidates.len() as u32 - 1
-            });
-            let person = &mut candidates[candidate as usize];
-            for (kind, place) in rules.links.iter().zip(candidate as usize * rules.links.len()..) {
-                let Some(name) = parts.input(*kind).map(|input| maker.name(&input)) else { continue };
-                match links[place] {
-                    Some(before) if before != name => more_links.push((place, name)),
-                    _ => links[place] = Some(name),
-                }
-            }
-            let objection = register.of(local_id);
-            person.objection.type_1 |= objection.type_1;
-            person.objection.type_2 |= objection.type_2;
-            let seen = register.dissents_seen(local_id);
-            person.dissents_seen.type_1 |= seen.type_1;
-            person.dissents_seen.type_2 |= seen.type_2;
-            person.sensitive |= sensitive;
-            // A number that is never issued belongs to a test patient, except where everybody is one.
-            person.test |=
-                test || rules.mode == Mode::Production && number.is_some_and(|number| number.is_test());
-            if !local_ids.insert(local_id, candidate) && twice.is_none() {
-                twice = Some(row_number);
-            }
-            Ok(())
-        })?;
-        if let Some(row) = twice {
-            return Err(IdentityError::Twice { mapping: mapping.id.to_string(), row });
-        }
-        if candidates.is_empty() {
-            return Err(IdentityError::Empty);
-        }
-        if live_number && rules.mode == Mode::Demo {
-            return Err(IdentityError::LiveNumberInDemo);
-        }
-        let kinds = rules.links.len();
+        record: Option<&SentRecord>,
+    ) -> Result<(Self, Option<SentChanges>), IdentityError> {
+        let candidates = Candidates::read(snapshot, mapping, register, rules, record)?;
         let mut counts = PatientCounts::default();
-        let admits: Vec<bool> =
-            candidates.iter().map(|person| counts.admits(person, rules.overrides_type_1)).collect();
+        let admits = counts.of(&candidates, rules.overrides_type_1);
+        let news = record.map(|record| News::of(&candidates, &admits, record));
+        let Candidates {
+            mut maker,
+            mut local_ids,
+            persons: candidates,
+            links,
+            mut more_links,
+            registrations,
+        } = candidates;
+        let kinds = rules.links.len();
         more_links.retain(|(place, _)| admits[place / kinds]);
-        // Tokens are made for those who may be seen, and for nobody else.
+        // Tokens are made for those who may be seen, and for those who have to be retracted.
         let admitted = || (0..candidates.len()).filter(|&candidate| admits[candidate]);
         let patient_names = admitted().map(|candidate| candidates[candidate].name);
         let link_names =
             admitted().flat_map(|candidate| links[candidate * kinds..][..kinds].iter().flatten());
         let further = more_links.iter().map(|(_, name)| name);
-        maker.make(patient_names.chain(link_names.chain(further).copied()))?;
+        let retracted = news.iter().flat_map(News::names);
+        maker.make(patient_names.chain(link_names.chain(further).copied()).chain(retracted))?;
+        let mut changes = news.map(|news| news.made(&mut maker)).transpose()?;
 
         // Handles are given in the order of the tokens.
         let mut persons: Vec<(Person, usize)> = admitted()
@@ -318,9 +220,17 @@ impl Patients {
             let link = &mut person_links[handles[place / kinds] as usize * kinds + place % kinds];
             *link = (*link).max(Some(token));
         }
+        if let Some(changes) = &mut changes {
+            let seen =
+                registrations.iter().map(|(registration, person)| (registration, handles[*person as usize]));
+            let seen = seen.filter(|(_, handle)| *handle != WITHHELD);
+            changes
+                .admit(seen.map(|(registration, handle)| (*registration, persons[handle as usize].0.token)));
+        }
         local_ids.map(|candidate| handles[candidate as usize]);
         let persons = persons.into_iter().map(|(person, _)| person).collect();
-        Ok(Self { local_ids, persons, links: person_links, kinds, made: maker.finish(), counts })
+        let made = maker.finish();
+        Ok((Self { local_ids, persons, links: person_links, kinds, made, counts }, changes))
     }
 
     /// How the tokens were made, and the epoch of their key.
@@ -391,4 +301,19 @@ impl Patients {
             links: links.collect(),
         }
     }
+}
+
+/// Who has to be retracted of a module that does not run: nobody's token is made but theirs.
+pub(crate) fn retracted(
+    snapshot: &Snapshot,
+    mapping: &Mapping,
+    register: &ObjectionRegister,
+    rules: &IdentityRules<'_>,
+    record: &SentRecord,
+) -> Result<SentChanges, IdentityError> {
+    let mut candidates = Candidates::read(snapshot, mapping, register, rules, Some(record))?;
+    let admits = PatientCounts::default().of(&candidates, rules.overrides_type_1);
+    let news = News::of(&candidates, &admits, record);
+    candidates.maker.make(news.names())?;
+    Ok(news.made(&mut candidates.maker)?)
 }

@@ -2,7 +2,7 @@
 //! sees no input.
 //!
 //! While the identity table is read, an input is known by its *name*, a keyed hash that only this site can make. Whoever is
-//! withheld is never asked for. What is not kept from earlier runs is asked in batches, on as many threads as there are cores,
+//! withheld is not asked for, but where a retraction needs the token. What is not kept from earlier runs is asked in batches, on as many threads as there are cores,
 //! each batch with its own proof; what was answered is kept, also when a later batch is not, so that nothing is asked twice.
 //!
 //! Memory: the inputs of a run (about 80 bytes each, four a patient) until the tokens are there.
@@ -162,7 +162,7 @@ impl OprfEpoch<'_> {
     fn ask(&mut self, wanted: impl Iterator<Item = InputName>) -> Result<(), TokensError> {
         let mut missing: Vec<(InputName, Zeroizing<Vec<u8>>)> =
             wanted.filter_map(|name| Some((name, self.inputs.remove(&name)?))).collect();
-        // Those who are withheld are not asked for, blindly or not.
+        // Others who are withheld are not asked for, blindly or not.
         self.inputs.clear();
         if missing.is_empty() {
             self.cache.save()?;

@@ -3,20 +3,22 @@
 use std::path::PathBuf;
 
 use jiff::civil::Date;
-use lockgate_durable::FileError;
+use lockgate_durable::{FileError, at};
 use lockgate_signing::block::Token;
 use lockgate_signing::bundle::TokenScheme;
 use lockgate_signing::ids::{Name, SiteId};
 use lockgate_signing::keys::SigningKey;
 use lockgate_signing::token_keys::TokenKeys;
 
-use super::cache::{InputName, SaveError};
+use super::cache::InputName;
 use super::delivered::{DeliveredKeyError, DeliveredKeys};
 use super::inputs::Input;
+use super::kept_file::SaveError;
 use super::keyholder::KeyholderError;
 use super::local_key::{LocalKey, LocalKeyError};
 use super::oprf::{Oprf, OprfDomain, PatientSecret};
 use super::sealed_key::{SealedTokens, TokenDomain};
+use super::sent::SentRecord;
 use crate::config::{Config, TokensConfig};
 
 /// Tokens cannot be made.
@@ -77,11 +79,26 @@ pub enum TokensError {
     },
 }
 
+/// What a record is of: tokens of one purpose are no tokens of another.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Recorded {
+    /// The module.
+    pub(crate) module: Name,
+    /// The purpose of its manifest.
+    pub(crate) purpose: Name,
+}
+
+/// The ending of a record of what was sent.
+const RECORD: &str = ".record";
+
 /// How this site makes tokens. Cannot be printed.
 pub struct Tokens {
     scheme: Scheme,
+    /// What this site keeps for itself is encrypted and named with keys derived from it.
     local: LocalKey,
     folder: PathBuf,
+    /// The records of what was sent.
+    sent: PathBuf,
 }
 
 enum Scheme {
@@ -116,13 +133,17 @@ impl Tokens {
     /// Opens what the configured scheme needs.
     pub fn open(config: &Config) -> Result<Self, TokensError> {
         let folder = config.state_dir.join("tokens");
-        lockgate_durable::create_private_dir(&folder)?;
-        lockgate_durable::sweep(&folder)?;
         let scheme = match &config.tokens {
             TokensConfig::SealedKey {} => Scheme::SealedKey(DeliveredKeys::of(config)),
             TokensConfig::Oprf { keyholder } => Scheme::Oprf(keyholder.clone()),
         };
-        Ok(Self { scheme, local: LocalKey::open(&folder.join("local.key"))?, folder })
+        let sent = config.state_dir.join("sent");
+        for folder in [&folder, &sent] {
+            lockgate_durable::create_private_dir(folder)?;
+            lockgate_durable::sweep(folder)?;
+        }
+        let local = LocalKey::open(&folder.join("local.key"))?;
+        Ok(Self { scheme, local, folder, sent })
     }
 
     /// Whether the configured scheme has what it needs on this computer. Changes nothing.
@@ -143,6 +164,33 @@ impl Tokens {
     /// A digest that only this site can make: what was sent is compared by it, and it tells nobody else anything.
     pub(crate) fn private_digest(&self, bytes: &[u8]) -> [u8; 32] {
         self.local.private_digest(bytes)
+    }
+
+    /// The record of what a module has sent for a purpose; `sent_before`: whether the ledger says that it has sent anything.
+    pub(crate) fn record(
+        &self,
+        of: &Recorded,
+        today: Date,
+        sent_before: bool,
+    ) -> Result<SentRecord, FileError> {
+        let path = self.sent.join(format!("{}.{}{RECORD}", of.purpose, of.module));
+        let context = format!("lockgate sent record v1\0{}\0{}", of.purpose, of.module).into_bytes();
+        SentRecord::open(path, &self.local, context, crate::crossing::day(today), sent_before)
+    }
+
+    /// Every record that there is.
+    pub(crate) fn recorded(&self) -> Result<Vec<Recorded>, FileError> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&self.sent).map_err(at("list", &self.sent))? {
+            let name = entry.map_err(at("list", &self.sent))?.file_name();
+            let parts = name.to_str().and_then(|name| name.strip_suffix(RECORD)?.split_once('.'));
+            let recorded = parts.and_then(|(purpose, module)| {
+                Some(Recorded { module: module.parse().ok()?, purpose: purpose.parse().ok()? })
+            });
+            found.extend(recorded);
+        }
+        found.sort_unstable();
+        Ok(found)
     }
 
     /// The tokens of one domain on one day.
@@ -214,6 +262,14 @@ impl TokenMaker<'_> {
         match self {
             Self::SealedKey(tokens) => tokens.former(name),
             Self::Oprf(domain) => domain.former(name),
+        }
+    }
+
+    /// The scheme and the epoch of what is made.
+    pub(super) fn made_under(&self) -> (TokenScheme, u32) {
+        match self {
+            Self::SealedKey(tokens) => (TokenScheme::SealedKey, tokens.epoch),
+            Self::Oprf(domain) => (TokenScheme::Oprf, domain.epochs().0),
         }
     }
 

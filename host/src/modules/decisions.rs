@@ -116,6 +116,8 @@ impl Decisions {
             | Event::TokenKeyInstalled { .. }
             | Event::Sealed { .. }
             | Event::Acknowledged { .. }
+            | Event::Retracted { .. }
+            | Event::Deleted { .. }
             | Event::Failed { .. } => {}
         }
     }

@@ -2,10 +2,11 @@
 
 use jiff::civil::Date;
 use lockgate_signing::digest::Digest;
-use lockgate_signing::direction::Override;
+use lockgate_signing::direction::{Direction, Override};
 use lockgate_signing::manifest::Manifest;
 use lockgate_signing::mapping::Mapping;
-use lockgate_signing::recipients::Recipient;
+use lockgate_signing::recipients::{Recipient, Recipients};
+use lockgate_trust::Trusted;
 
 use super::{Now, RunError, Signed};
 use crate::config::Config;
@@ -39,8 +40,8 @@ pub(super) fn check_clock(ledger: &Ledger, now: Now) -> Result<(), RunError> {
 const CLOCK_EARLIEST: Date = jiff::civil::date(2025, 1, 1);
 
 /// Whether a direction overrides something.
-pub(super) fn overrides(signed: &Signed, what: Override) -> bool {
-    signed.directions.iter().any(|direction| direction.value().overrides.contains(&what))
+pub(super) fn overrides(directions: &[Trusted<Direction>], what: Override) -> bool {
+    directions.iter().any(|direction| direction.value().overrides.contains(&what))
 }
 
 /// The directions, as a header names them.
@@ -52,8 +53,7 @@ pub(super) fn applied(signed: &Signed) -> Vec<Digest> {
 }
 
 /// Who can open what is sent today. Nobody: nothing is sent, rather than in the clear or to a key that was retired.
-pub(super) fn recipients(signed: &Signed, today: Date) -> Result<Vec<Recipient>, RunError> {
-    let list = signed.recipients.value();
+pub(super) fn recipients(list: &Recipients, today: Date) -> Result<Vec<Recipient>, RunError> {
     let recipients: Vec<_> = list.on(today).cloned().collect();
     if recipients.is_empty() {
         return Err(RunError::NoRecipient { list: list.id.clone(), today });

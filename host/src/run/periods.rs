@@ -1,6 +1,6 @@
 //! What becomes of the months of a run: held until all modules have read and then queued to be sent, or shown.
 
-use lockgate_signing::bundle::BundleHeader;
+use lockgate_signing::bundle::{BundleHeader, BundleKind};
 use lockgate_signing::digest::Digest;
 use lockgate_signing::envelope::sign;
 use lockgate_signing::ids::{BundleId, Name};
@@ -9,10 +9,11 @@ use lockgate_signing::keys::SigningKey;
 use super::{FinishedPeriod, MadeBundle, Now, PreviewedBundle, Run, RunError};
 use crate::encryption::BlockCipher;
 use crate::failpoint::failpoint;
-use crate::identity::Tokens;
+use crate::identity::{IdentityError, Recorded, SentRecord, Tokens, TokensError};
 use crate::ledger::{Event, Ledger};
 use crate::outbox::{Outbox, OutboxError, SealingFolder};
 use crate::plan::PlanStep;
+use crate::retract::retracted_event;
 use crate::seal::{BlockStore, Kept};
 
 /// What becomes of the periods of a run.
@@ -26,13 +27,18 @@ pub(super) trait Periods {
 
 /// What the modules of one run have made, in the order of the chain. Nothing of it is queued until every module has read: a
 /// row of the last may show that the objection evidence of all of them is not whole.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Held {
-    bundles: Vec<HeldBundle>,
+    items: Vec<HeldItem>,
+}
+
+enum HeldItem {
+    Bundle(Box<HeldBundle>),
+    /// The record of what a module has sent: written when its retractions are queued, and before anything that it made is.
+    Record(Box<(Recorded, SentRecord)>),
 }
 
 /// A bundle that is signed and not yet queued.
-#[derive(Debug)]
 struct HeldBundle {
     id: BundleId,
     header: BundleHeader,
@@ -43,12 +49,36 @@ struct HeldBundle {
 
 impl Held {
     /// The end of the chain, with what is held.
-    fn head(&self, ledger: &Ledger) -> Option<(u64, BundleId)> {
-        self.bundles.last().map(|last| (last.header.sequence, last.id)).or_else(|| ledger.head())
+    pub(crate) fn head(&self, ledger: &Ledger) -> Option<(u64, BundleId)> {
+        self.bundles().last().map(|last| (last.header.sequence, last.id)).or_else(|| ledger.head())
     }
 
-    /// Queues what is held, each bundle on stable storage and then in the ledger. Where one cannot be queued, it and those
-    /// that follow it in the chain are still held.
+    /// Signs a bundle and holds it.
+    pub(crate) fn hold(
+        &mut self,
+        header: BundleHeader,
+        content: String,
+        sealing: SealingFolder,
+        key: &SigningKey,
+    ) -> BundleId {
+        let signed = sign(&header, key);
+        let id = BundleId(Digest::of(&signed));
+        self.items.push(HeldItem::Bundle(Box::new(HeldBundle { id, header, signed, content, sealing })));
+        id
+    }
+
+    /// Holds the record of what a module has sent.
+    pub(super) fn hold_record(&mut self, of: Recorded, record: SentRecord) {
+        self.items.push(HeldItem::Record(Box::new((of, record))));
+    }
+
+    /// Whether it is known who has to be retracted of this module.
+    pub(crate) fn has_record_of(&self, of: &Recorded) -> bool {
+        self.items.iter().any(|item| matches!(item, HeldItem::Record(record) if record.0 == *of))
+    }
+
+    /// Queues what is held, each bundle on stable storage and then in the ledger. Where one cannot be queued, it and what
+    /// follows it in the chain is still held.
     pub fn queue(
         &mut self,
         outbox: &Outbox,
@@ -56,23 +86,45 @@ impl Held {
         key: &SigningKey,
         now: Now,
     ) -> Result<(), RunError> {
-        while let Some(HeldBundle { header, signed, content, sealing, .. }) = self.bundles.first() {
-            let queued = outbox.queue(sealing, signed.clone(), content, &key.public())?;
-            ledger.append(now.at, sealed_event(queued.id(), header, content.clone()))?;
-            failpoint("run.in-ledger");
-            self.bundles.remove(0);
+        while let Some(item) = self.items.first_mut() {
+            match item {
+                HeldItem::Bundle(held) => {
+                    let HeldBundle { header, signed, content, sealing, .. } = &**held;
+                    let queued = outbox.queue(sealing, signed.clone(), content, &key.public())?;
+                    ledger.append(now.at, queued_event(queued.id(), header, content.clone()))?;
+                    match header.kind {
+                        BundleKind::Extract => failpoint("run.in-ledger"),
+                        BundleKind::Retraction => failpoint("retract.in-ledger"),
+                    }
+                }
+                HeldItem::Record(held) => {
+                    held.1.save().map_err(TokensError::from).map_err(IdentityError::from)?;
+                    failpoint("retract.record-written");
+                }
+            }
+            self.items.remove(0);
         }
         Ok(())
     }
 
     /// The modules of what is held.
     pub fn modules(&self) -> impl Iterator<Item = &Name> {
-        self.bundles.iter().map(|held| &held.header.module.id)
+        self.items.iter().map(|item| match item {
+            HeldItem::Bundle(held) => &held.header.module.id,
+            HeldItem::Record(held) => &held.0.module,
+        })
     }
 
     /// Gives up what is held.
     pub fn discard(self) -> Result<(), OutboxError> {
-        self.bundles.iter().try_for_each(|held| Outbox::discard(&held.sealing))
+        self.bundles().try_for_each(|held| Outbox::discard(&held.sealing))
+    }
+
+    fn bundles(&self) -> impl DoubleEndedIterator<Item = &HeldBundle> {
+        self.items.iter().filter_map(|item| match item {
+            HeldItem::Bundle(held) => Some(&**held),
+            HeldItem::Record(_) => None,
+        })
     }
 }
 
@@ -100,7 +152,7 @@ impl<'a> Holding<'a> {
 
 impl Periods for Holding<'_> {
     fn begin(&mut self, run: &Run<'_>, step: PlanStep) -> Result<BlockStore, RunError> {
-        let sealing = self.outbox.begin(&run.manifest.id, step.period)?;
+        let sealing = self.outbox.begin(&format!("{}-{}", run.manifest.id, step.period))?;
         self.unfinished = Some(sealing.clone());
         Ok(BlockStore::in_folder(run.cipher(step.period, self.held.head(self.ledger))?, sealing))
     }
@@ -118,10 +170,8 @@ impl Periods for Holding<'_> {
             return Ok(());
         }
         // sign
-        let signed = sign(&header, run.site.key);
-        let id = BundleId(Digest::of(&signed));
-        self.made.push(MadeBundle { id: Some(id), header: header.clone() });
-        self.held.bundles.push(HeldBundle { id, header, signed, content, sealing });
+        let id = self.held.hold(header.clone(), content, sealing, run.site.key);
+        self.made.push(MadeBundle { id: Some(id), header });
         Ok(())
     }
 }
@@ -151,6 +201,14 @@ fn content_digest(key: &Tokens, cipher: &BlockCipher) -> String {
     Digest::from_bytes(key.private_digest(&cipher.content())).to_hex()
 }
 
+/// How the ledger tells of a bundle that is queued.
+fn queued_event(id: BundleId, header: &BundleHeader, content: String) -> Event {
+    match header.kind {
+        BundleKind::Extract => sealed_event(id, header, content),
+        BundleKind::Retraction => retracted_event(id, header),
+    }
+}
+
 fn sealed_event(id: BundleId, header: &BundleHeader, content: String) -> Event {
     Event::Sealed {
         bundle: id.to_string(),
@@ -173,7 +231,7 @@ pub fn recover(outbox: &Outbox, ledger: &mut Ledger, key: &SigningKey, now: Now)
         let header = queued.header();
         if ledger.head().is_none_or(|(sequence, _)| header.sequence > sequence) {
             let content = queued.content()?;
-            ledger.append(now.at, sealed_event(queued.id(), header, content))?;
+            ledger.append(now.at, queued_event(queued.id(), header, content))?;
         }
     }
     Ok(())

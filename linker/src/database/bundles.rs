@@ -58,6 +58,10 @@ pub struct BundleRow {
     pub accepted_at_s: Option<i64>,
     /// The bundle that replaces it.
     pub superseded_by: Option<BundleId>,
+    /// `extract` or `retraction`.
+    pub kind: String,
+    /// For a retraction: the recipients who have said that they have deleted.
+    pub deleted_by: Vec<String>,
 }
 
 /// A site, as it is listed.
@@ -126,7 +130,8 @@ impl Database {
                 return Ok(first);
             }
             let changed = transaction.execute(
-                "UPDATE bundle SET accepted_at_s = ?2, receipt = ?3 WHERE id = ?1",
+                "UPDATE bundle SET accepted_at_s = ?2, receipt = ?3,
+                    position = (SELECT coalesce(max(position), 0) + 1 FROM bundle) WHERE id = ?1",
                 params![header.id().0.as_bytes(), acceptance.accepted_at_s, acceptance.receipt],
             )?;
             if changed != 1 {
@@ -264,8 +269,8 @@ fn insert_pending(transaction: &Transaction<'_>, header: &Verified<BundleHeader>
     transaction
         .prepare_cached(
             "INSERT INTO bundle (id, site, sequence, previous, key, module, module_version, period, rows, bytes,
-                received_at_s, supersedes)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                received_at_s, supersedes, kind)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         )?
         .execute(params![
             id.0.as_bytes(),
@@ -280,6 +285,7 @@ fn insert_pending(transaction: &Transaction<'_>, header: &Verified<BundleHeader>
             signed(message.bytes()),
             now_s,
             message.supersedes.map(|id| *id.0.as_bytes()),
+            message.kind.name(),
         ])?;
     let mut insert = transaction.prepare_cached(
         "INSERT INTO bundle_block (bundle, position, digest, bytes) VALUES (?1, ?2, ?3, ?4)",
@@ -356,7 +362,9 @@ fn acceptance_of(connection: &Connection, id: BundleId) -> Result<Option<Accepta
 
 const BUNDLE_COLUMNS: &str =
     "SELECT id, site, sequence, module, module_version, period, rows, bytes, received_at_s,
-    accepted_at_s, superseded_by FROM bundle";
+    accepted_at_s, superseded_by, kind,
+    (SELECT group_concat(name) FROM deletion d JOIN recipient r ON r.key = d.key WHERE d.bundle = bundle.id)
+    FROM bundle";
 
 fn bundle_row(row: &Row<'_>) -> Result<BundleRow> {
     Ok(BundleRow {
@@ -371,6 +379,11 @@ fn bundle_row(row: &Row<'_>) -> Result<BundleRow> {
         received_at_s: row.get(8)?,
         accepted_at_s: row.get(9)?,
         superseded_by: row.get::<_, Option<[u8; 32]>>(10)?.map(|id| BundleId(digest(id))),
+        kind: row.get(11)?,
+        deleted_by: row
+            .get::<_, Option<String>>(12)?
+            .map(|names| names.split(',').map(str::to_owned).collect())
+            .unwrap_or_default(),
     })
 }
 

@@ -32,6 +32,8 @@ pub struct KeyRow {
     pub id: String,
     /// Its site.
     pub site: SiteId,
+    /// The public key, 64 hexadecimal digits: what a recipient pins.
+    pub public_key: String,
     /// When it was enrolled, seconds since 1970-01-01 UTC.
     pub enrolled_at_s: i64,
     /// When it was revoked.
@@ -86,16 +88,18 @@ impl Database {
     pub fn keys(&self, site: Option<&SiteId>) -> Result<Vec<KeyRow>> {
         let connection = self.reader();
         let mut statement = connection.prepare_cached(
-            "SELECT id, site, enrolled_at_s, revoked_at_s FROM site_key
+            "SELECT id, site, enrolled_at_s, revoked_at_s, public FROM site_key
              WHERE ?1 IS NULL OR site = ?1 ORDER BY site, enrolled_at_s, id",
         )?;
         let rows = statement.query_map([site.map(SiteId::as_str)], |row| {
-            Ok((row.get::<_, [u8; 32]>(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get(3)?))
+            let public: [u8; 32] = row.get(4)?;
+            Ok((row.get::<_, [u8; 32]>(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get(3)?, public))
         })?;
         rows.map(|row| {
-            let (id, site, enrolled_at_s, revoked_at_s) = row?;
+            let (id, site, enrolled_at_s, revoked_at_s, public) = row?;
             let site = site.parse().map_err(|_| DatabaseError::Damaged("site"))?;
-            Ok(KeyRow { id: super::digest(id).to_hex(), site, enrolled_at_s, revoked_at_s })
+            let public_key = data_encoding::HEXLOWER.encode(&public);
+            Ok(KeyRow { id: super::digest(id).to_hex(), site, public_key, enrolled_at_s, revoked_at_s })
         })
         .collect()
     }

@@ -5,6 +5,7 @@
 mod fixture;
 mod full_disk;
 mod kill;
+mod recipients;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    BLOCK_BYTES_MAX, BLOCKS_MAX, BlockRef, BundleHeader, ColumnInfo, ColumnKind, Counts, FormerTokens,
-    ModuleRef, OutputInfo, TokenInfo, TokenScheme,
+    BLOCK_BYTES_MAX, BLOCKS_MAX, BlockRef, BundleHeader, BundleKind, ColumnInfo, ColumnKind, Counts,
+    FormerTokens, ModuleRef, OutputInfo, TokenInfo, TokenScheme,
 };
 use crate::cbor::{CborError, Reader, Writer};
 use crate::digest::Digest;
@@ -22,7 +22,7 @@ impl Message for BundleHeader {
     fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new();
         let w = &mut writer;
-        w.map(22);
+        w.map(23);
         w.unsigned(1);
         w.unsigned(FORMAT);
         w.unsigned(2);
@@ -69,6 +69,8 @@ impl Message for BundleHeader {
         w.unsigned(22);
         w.array(self.directions.len());
         self.directions.iter().for_each(|direction| w.bytes(direction.as_bytes()));
+        w.unsigned(23);
+        w.text(self.kind.name());
         writer.into_bytes()
     }
 
@@ -83,7 +85,7 @@ impl Message for BundleHeader {
 
 impl BundleHeader {
     fn read(r: &mut Reader<'_>) -> Result<Self, CborError> {
-        r.record(22, PLACE)?;
+        r.record(23, PLACE)?;
         r.field(1, PLACE)?;
         if r.unsigned(PLACE)? != FORMAT {
             return Err(CborError::value(PLACE, "another format version"));
@@ -130,6 +132,12 @@ impl BundleHeader {
         let supersedes = read_optional_digest(r)?.map(BundleId);
         r.field(22, PLACE)?;
         let directions = read_list(r, LIST_MAX, read_digest)?;
+        r.field(23, PLACE)?;
+        let kind = match r.text(PLACE)? {
+            "extract" => BundleKind::Extract,
+            "retraction" => BundleKind::Retraction,
+            _ => return Err(CborError::value(PLACE, "an unknown kind of bundle")),
+        };
         Ok(Self {
             site,
             sequence,
@@ -152,6 +160,7 @@ impl BundleHeader {
             encryption,
             supersedes,
             directions,
+            kind,
         })
     }
 
@@ -194,6 +203,27 @@ impl BundleHeader {
             {
                 return wrong("a block is empty or too large");
             }
+        }
+        match self.kind {
+            BundleKind::Extract => Ok(()),
+            BundleKind::Retraction => self.check_retraction(),
+        }
+    }
+
+    /// A retraction says whose rows go, and nothing else: no rows, no counts, no reason.
+    fn check_retraction(&self) -> Result<(), CborError> {
+        let wrong = |why: &str| Err(CborError::value(PLACE, why));
+        if self.patients.is_empty() {
+            return wrong("a retraction of nobody");
+        }
+        if !(self.outputs.is_empty() && self.codes.is_empty() && self.tokens.links.is_empty()) {
+            return wrong("a retraction with rows, codes or link tokens");
+        }
+        if self.supersedes.is_some() || !self.directions.is_empty() || self.fuel != 0 {
+            return wrong("a retraction that replaces a bundle, names a direction, or has run a module");
+        }
+        if self.counts != Counts::default() {
+            return wrong("a retraction with counts, which would tell its reasons");
         }
         Ok(())
     }

@@ -62,6 +62,29 @@ pub struct BundleHeader {
     pub supersedes: Option<BundleId>,
     /// The directions that the site accepted and that were applied, in the order of their digests.
     pub directions: Vec<Digest>,
+    /// What it is for.
+    pub kind: BundleKind,
+}
+
+/// What a bundle is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BundleKind {
+    /// What a module made of a month.
+    Extract,
+    /// A request to delete: the rows of this module that belong to the tokens of its token table, whichever site sent them.
+    /// It has no rows, no counts and no reason. Among the tokens are some that are nobody's, so that their number tells
+    /// little.
+    Retraction,
+}
+
+impl BundleKind {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Extract => "extract",
+            Self::Retraction => "retraction",
+        }
+    }
 }
 
 /// A module, exactly.
