@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use lockgate_tests::exactly_once::files_below;
+use lockgate_tests::sealed_keys::SealedKeys;
 use lockgate_tests::{Binaries, ExactlyOnce, Site, SiteOptions, Stage};
 
 use crate::TestResult;
@@ -134,6 +135,7 @@ fn the_linker_may_die_while_a_site_enrols() -> TestResult {
         crowd.linker_lives()?;
         // The same token works again for the same key, whether or not the first attempt was committed.
         site.command(&["enrol", "--token-file", token])?.ok().context(point)?;
+        SealedKeys::in_folder(crowd.stage.folder())?.install(&site)?;
         site.run().context(point)?;
         ExactlyOnce::new(&crowd.stage.linker, &site).check(BUNDLES).context(point)?;
     }

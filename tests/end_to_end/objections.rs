@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::ensure;
+use lockgate_signing::bundle::BundleKind;
 use lockgate_tests::opened::OpenedBundle;
 use lockgate_tests::{Site, SiteOptions, Stage};
 
@@ -164,7 +165,8 @@ fn what_other_modules_made_under_evidence_that_one_shows_to_be_broken_does_not_l
     );
     ensure!(OpenedBundle::stored(&stage.linker, &site)?.len() == 4, "something was sent");
 
-    // Filed where it belongs, it is an objection, and both modules go on in one chain.
+    // Filed where it belongs, it is an objection, and both modules go on in one chain: what the first has sent of her is
+    // retracted first.
     record.connection.execute_batch(
         "UPDATE CareRecord_Observation SET EntryKind = 'CONS' WHERE EntryKind = 'FIND';
          UPDATE Coding_ClinicalCode SET EntryKind = 'CONS' WHERE EntryKind = 'FIND'",
@@ -173,12 +175,13 @@ fn what_other_modules_made_under_evidence_that_one_shows_to_be_broken_does_not_l
     let stored = OpenedBundle::stored(&stage.linker, &site)?;
     let chain: Vec<(u64, &str)> =
         stored.iter().map(|it| (it.header.sequence, it.header.module.id.as_str())).collect();
-    let expected: Vec<(u64, &str)> = (1..=5)
+    let expected: Vec<(u64, &str)> = (1..=6)
         .map(|sequence| (sequence, "control"))
-        .chain((6..=9).map(|sequence| (sequence, "gp-monthly")))
+        .chain((7..=10).map(|sequence| (sequence, "gp-monthly")))
         .collect();
     ensure!(chain == expected, "{chain:?}");
-    ensure!(stored[8].header.counts.withheld_type_1 == 2, "{:?}", stored[8].header.counts);
+    ensure!(stored[4].header.kind == BundleKind::Retraction, "{:?}", stored[4].header);
+    ensure!(stored[9].header.counts.withheld_type_1 == 2, "{:?}", stored[9].header.counts);
     Ok(())
 }
 
