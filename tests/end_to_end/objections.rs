@@ -165,8 +165,7 @@ fn what_other_modules_made_under_evidence_that_one_shows_to_be_broken_does_not_l
     );
     ensure!(OpenedBundle::stored(&stage.linker, &site)?.len() == 4, "something was sent");
 
-    // Filed where it belongs, it is an objection, and both modules go on in one chain: what the first has sent of her is
-    // retracted first.
+    // Filed where it belongs, it is an objection, and both modules go on in one chain.
     record.connection.execute_batch(
         "UPDATE CareRecord_Observation SET EntryKind = 'CONS' WHERE EntryKind = 'FIND';
          UPDATE Coding_ClinicalCode SET EntryKind = 'CONS' WHERE EntryKind = 'FIND'",
@@ -180,7 +179,7 @@ fn what_other_modules_made_under_evidence_that_one_shows_to_be_broken_does_not_l
         .chain((7..=10).map(|sequence| (sequence, "gp-monthly")))
         .collect();
     ensure!(chain == expected, "{chain:?}");
-    ensure!(stored[4].header.kind == BundleKind::Retraction, "{:?}", stored[4].header);
+    ensure!(stored[4].header.kind == BundleKind::Retraction, "who objects now was sent by the first module");
     ensure!(stored[9].header.counts.withheld_type_1 == 2, "{:?}", stored[9].header.counts);
     Ok(())
 }
