@@ -4,7 +4,7 @@
 //! or is a test patient gets no handle at all, so no later stage could let their rows through. Persons are one by NHS number: who is registered twice
 //! has one handle, and is withheld if any of the registrations is.
 //!
-//! Who was seen before and is not any more is retracted: see [`sent`] for the record of what was sent, [`news`] for who.
+//! Who was seen before and is not any more is retracted: see `sent.rs` for the record of what was sent, `news.rs` for who.
 //!
 //! Handles are numbered in the order of the tokens, which carries nothing of the local order.
 
