@@ -85,17 +85,34 @@ impl KeptFile {
     }
 
     /// Encrypts and writes it.
-    pub(super) fn write(&self, mut plain: Zeroizing<Vec<u8>>) -> Result<(), SaveError> {
+    pub(super) fn write(&self, plain: Zeroizing<Vec<u8>>) -> Result<(), SaveError> {
+        Ok(self.seal(plain)?.write()?)
+    }
+
+    /// Encrypts what is to be written later.
+    pub(super) fn seal(&self, mut plain: Zeroizing<Vec<u8>>) -> Result<SealedFile, SaveError> {
         let mut nonce = [0; NONCE_BYTES];
         getrandom::fill(&mut nonce).map_err(SaveError::Randomness)?;
         self.cipher()
             .encrypt_in_place(&Nonce::from(nonce), &self.context, &mut *plain)
             .map_err(|_| SaveError::TooLarge)?;
-        let bytes = [&nonce, plain.as_slice()].concat();
-        Ok(replace_private(&self.path, &bytes)?)
+        Ok(SealedFile { path: self.path.clone(), bytes: [&nonce, plain.as_slice()].concat() })
     }
 
     fn cipher(&self) -> ChaCha20Poly1305 {
         ChaCha20Poly1305::new(&Key::from(*self.key))
+    }
+}
+
+/// A file that is encrypted and not yet written.
+pub(crate) struct SealedFile {
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl SealedFile {
+    /// Writes it whole or not at all, replacing an older one.
+    pub(crate) fn write(&self) -> Result<(), FileError> {
+        replace_private(&self.path, &self.bytes)
     }
 }

@@ -36,6 +36,7 @@ use crate::source::{Snapshot, SourceError};
 use candidates::{Candidate, Candidates};
 pub use delivered::{DeliveredKeyError, DeliveredKeys, PublishedKeys};
 pub use kept_file::SaveError;
+pub(crate) use kept_file::SealedFile;
 use local_ids::LocalIds;
 use news::News;
 pub(crate) use news::{Retracted, SentChanges};

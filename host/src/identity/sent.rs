@@ -24,7 +24,7 @@ use lockgate_signing::ids::Name;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::kept_file::{KeptContent, KeptFile, SaveError};
+use super::kept_file::{KeptContent, KeptFile, SaveError, SealedFile};
 use super::local_key::LocalKey;
 use super::sealed_key::keyed;
 
@@ -192,16 +192,13 @@ impl SentRecord {
         self.about = Some(about);
     }
 
-    /// Writes the record, if anything changed. It is on stable storage when this returns.
-    pub(crate) fn save(&mut self) -> Result<(), SaveError> {
+    /// The record as it is to be written; `None`: nothing changed. A tenth of the memory of the record itself.
+    pub(crate) fn sealed(mut self) -> Result<Option<SealedFile>, SaveError> {
         if !self.changed {
-            return Ok(());
+            return Ok(None);
         }
         self.forget_the_oldest();
-        self.file.write(self.encode())?;
-        self.changed = false;
-        self.found = Found::Whole;
-        Ok(())
+        self.file.seal(self.encode()).map(Some)
     }
 
     fn forget_the_oldest(&mut self) {
@@ -345,7 +342,7 @@ mod tests {
         assert!(!record.is_news(&one), "nobody is retracted in the beginning");
         record.withhold(&[two]);
         record.admit(about(), [(one, [7; 16])].into_iter(), EPOCH);
-        record.save().unwrap();
+        record.sealed().unwrap().unwrap().write().unwrap();
         let mut record = open(dir.path(), 101, true);
         assert_eq!(record.about(), Some(&about()));
         assert!(record.is_news(&one) && !record.is_news(&two));
@@ -354,7 +351,7 @@ mod tests {
         record.admit(about(), [(one, [7; 16])].into_iter(), EPOCH);
         assert!(!record.changed);
         record.admit(about(), [(one, [8; 16])].into_iter(), (TokenScheme::Oprf, 2));
-        record.save().unwrap();
+        record.sealed().unwrap().unwrap().write().unwrap();
         let mut record = open(dir.path(), 101, true);
         assert_eq!(record.tokens(&one).len(), 2);
         // Withheld, and back again.
@@ -384,10 +381,10 @@ mod tests {
         let mut record = open(dir.path(), 0, false);
         let name = |number: usize| [u8::try_from(number).unwrap(); 16];
         record.admit(about(), [(name(0), name(0)), (name(1), name(1))].into_iter(), EPOCH);
-        record.save().unwrap();
+        record.sealed().unwrap().unwrap().write().unwrap();
         let mut record = open(dir.path(), 40, true);
         record.admit(about(), (1..=SENT_MAX).map(|number| (name(number), name(number))), EPOCH);
-        record.save().unwrap();
+        record.sealed().unwrap().unwrap().write().unwrap();
         let record = open(dir.path(), 40, true);
         assert_eq!(record.sent.len(), SENT_MAX);
         assert!(record.tokens(&name(0)).is_empty() && record.tokens(&name(1)).len() == 1);

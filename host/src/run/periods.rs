@@ -9,7 +9,7 @@ use lockgate_signing::keys::SigningKey;
 use super::{FinishedPeriod, MadeBundle, Now, PreviewedBundle, Run, RunError};
 use crate::encryption::BlockCipher;
 use crate::failpoint::failpoint;
-use crate::identity::{IdentityError, Recorded, SentRecord, Tokens, TokensError};
+use crate::identity::{IdentityError, Recorded, SealedFile, SentRecord, Tokens, TokensError};
 use crate::ledger::{Event, Ledger};
 use crate::outbox::{Outbox, OutboxError, SealingFolder};
 use crate::plan::PlanStep;
@@ -34,8 +34,9 @@ pub struct Held {
 
 enum HeldItem {
     Bundle(Box<HeldBundle>),
-    /// The record of what a module has sent: written when its retractions are queued, and before anything that it made is.
-    Record(Box<(Recorded, SentRecord)>),
+    /// The record of what a module has sent, if it changed: written when its retractions are queued, and before anything that
+    /// it made is. Encrypted already, which takes less memory.
+    Record(Recorded, Option<SealedFile>),
 }
 
 /// A bundle that is signed and not yet queued.
@@ -68,13 +69,15 @@ impl Held {
     }
 
     /// Holds the record of what a module has sent.
-    pub(super) fn hold_record(&mut self, of: Recorded, record: SentRecord) {
-        self.items.push(HeldItem::Record(Box::new((of, record))));
+    pub(super) fn hold_record(&mut self, of: Recorded, record: SentRecord) -> Result<(), RunError> {
+        let sealed = record.sealed().map_err(TokensError::from).map_err(IdentityError::from)?;
+        self.items.push(HeldItem::Record(of, sealed));
+        Ok(())
     }
 
     /// Whether it is known who has to be retracted of this module.
     pub(crate) fn has_record_of(&self, of: &Recorded) -> bool {
-        self.items.iter().any(|item| matches!(item, HeldItem::Record(record) if record.0 == *of))
+        self.items.iter().any(|item| matches!(item, HeldItem::Record(held, _) if held == of))
     }
 
     /// Queues what is held, each bundle on stable storage and then in the ledger. Where one cannot be queued, it and what
@@ -86,7 +89,7 @@ impl Held {
         key: &SigningKey,
         now: Now,
     ) -> Result<(), RunError> {
-        while let Some(item) = self.items.first_mut() {
+        while let Some(item) = self.items.first() {
             match item {
                 HeldItem::Bundle(held) => {
                     let HeldBundle { header, signed, content, sealing, .. } = &**held;
@@ -97,8 +100,10 @@ impl Held {
                         BundleKind::Retraction => failpoint("retract.in-ledger"),
                     }
                 }
-                HeldItem::Record(held) => {
-                    held.1.save().map_err(TokensError::from).map_err(IdentityError::from)?;
+                HeldItem::Record(_, sealed) => {
+                    if let Some(sealed) = sealed {
+                        sealed.write().map_err(TokensError::from).map_err(IdentityError::from)?;
+                    }
                     failpoint("retract.record-written");
                 }
             }
@@ -111,7 +116,7 @@ impl Held {
     pub fn modules(&self) -> impl Iterator<Item = &Name> {
         self.items.iter().map(|item| match item {
             HeldItem::Bundle(held) => &held.header.module.id,
-            HeldItem::Record(held) => &held.0.module,
+            HeldItem::Record(of, _) => &of.module,
         })
     }
 
@@ -123,7 +128,7 @@ impl Held {
     fn bundles(&self) -> impl DoubleEndedIterator<Item = &HeldBundle> {
         self.items.iter().filter_map(|item| match item {
             HeldItem::Bundle(held) => Some(&**held),
-            HeldItem::Record(_) => None,
+            HeldItem::Record(..) => None,
         })
     }
 }

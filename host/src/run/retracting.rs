@@ -91,8 +91,7 @@ impl Run<'_> {
         changes.enter_withheld(&mut record);
         let of = Recorded { module: module.id.clone(), purpose: purpose.clone() };
         changes.enter_admitted(&mut record, SentModule { module, purpose: purpose.clone() });
-        held.hold_record(of, record);
-        Ok(())
+        held.hold_record(of, record)
     }
 }
 
@@ -140,8 +139,7 @@ pub(crate) fn retract_without_run(
     let retracting = authority.retracting(site, &module, &purpose, &recipients, now);
     retracting.hold(&changes.retracted, outbox, ledger, held)?;
     changes.enter_withheld(&mut record);
-    held.hold_record(of.clone(), record);
-    Ok(())
+    held.hold_record(of.clone(), record)
 }
 
 impl Authority<'_> {
