@@ -22,11 +22,11 @@ use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
 use zeroize::Zeroizing;
 
 /// Rows of a chunk.
-const CHUNK_ROWS: usize = if cfg!(test) { 100 } else { 1 << 16 };
+const CHUNK_ROWS: usize = if cfg!(test) { 100 } else { 1 << 15 };
 /// Chunk bytes that the inputs of a run keep in memory, those that are read ahead among them.
-const MEMORY_BYTES_MAX: usize = if cfg!(test) { 10_000 } else { 16 << 20 };
+const MEMORY_BYTES_MAX: usize = if cfg!(test) { 10_000 } else { 8 << 20 };
 /// Rows of a spilled page: what one run needs in memory while it is merged.
-const PAGE_ROWS: usize = if cfg!(test) { 16 } else { 4_096 };
+const PAGE_ROWS: usize = if cfg!(test) { 16 } else { 2_048 };
 
 /// The cells of one column of a chunk. A cell without a value holds the type's `MISSING_…`.
 #[derive(Debug, Clone, PartialEq)]
