@@ -137,6 +137,13 @@ impl Writer {
         self.head(MAP, pairs as u64);
     }
 
+    /// The head of a record of this many fields, and its first field: the version of its format.
+    pub fn versioned_record(&mut self, fields: usize, format: u64) {
+        self.map(fields);
+        self.unsigned(1);
+        self.unsigned(format);
+    }
+
     /// A tag; its item follows.
     pub fn tag(&mut self, tag: u64) {
         self.head(TAG, tag);
@@ -294,6 +301,22 @@ impl<'a> Reader<'a> {
             return Err(CborError::value(place, format_args!("not exactly {fields} fields")));
         }
         Ok(())
+    }
+
+    /// A record whose first field is the version of its format.
+    pub fn versioned_record(
+        &mut self,
+        fields: u64,
+        format: u64,
+        place: &'static str,
+    ) -> Result<(), CborError> {
+        self.record(fields, place)?;
+        self.field(1, place)?;
+        if self.unsigned(place)? == format {
+            Ok(())
+        } else {
+            Err(CborError::value(place, "another format version"))
+        }
     }
 
     /// The key of a record's next field.

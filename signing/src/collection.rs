@@ -37,9 +37,7 @@ impl Message for CollectionRequest {
 
     fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new();
-        writer.map(3);
-        writer.unsigned(1);
-        writer.unsigned(FORMAT);
+        writer.versioned_record(3, FORMAT);
         writer.unsigned(2);
         writer.integer(self.at_s);
         writer.unsigned(3);
@@ -60,11 +58,7 @@ impl Message for CollectionRequest {
     fn decode(payload: &[u8]) -> Result<Self, CborError> {
         let mut reader = Reader::new(payload);
         let r = &mut reader;
-        r.record(3, PLACE)?;
-        r.field(1, PLACE)?;
-        if r.unsigned(PLACE)? != FORMAT {
-            return Err(CborError::value(PLACE, "another format version"));
-        }
+        r.versioned_record(3, FORMAT, PLACE)?;
         r.field(2, PLACE)?;
         let at_s = r.integer(PLACE)?;
         r.field(3, PLACE)?;

@@ -41,9 +41,7 @@ impl Message for TokenKeyRequest {
 
     fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new();
-        writer.map(4);
-        writer.unsigned(1);
-        writer.unsigned(FORMAT);
+        writer.versioned_record(4, FORMAT);
         writer.unsigned(2);
         writer.text(self.site.as_str());
         writer.unsigned(3);
@@ -56,11 +54,7 @@ impl Message for TokenKeyRequest {
     fn decode(payload: &[u8]) -> Result<Self, CborError> {
         let mut reader = Reader::new(payload);
         let r = &mut reader;
-        r.record(4, REQUEST)?;
-        r.field(1, REQUEST)?;
-        if r.unsigned(REQUEST)? != FORMAT {
-            return Err(CborError::value(REQUEST, "another format version"));
-        }
+        r.versioned_record(4, FORMAT, REQUEST)?;
         r.field(2, REQUEST)?;
         let site = r.text(REQUEST)?.parse().map_err(|error| CborError::value(REQUEST, error))?;
         r.field(3, REQUEST)?;
@@ -148,9 +142,7 @@ impl Message for TokenKeyDelivery {
 
     fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new();
-        writer.map(8);
-        writer.unsigned(1);
-        writer.unsigned(FORMAT);
+        writer.versioned_record(8, FORMAT);
         writer.unsigned(2);
         writer.text(self.site.as_str());
         writer.unsigned(3);
@@ -171,11 +163,7 @@ impl Message for TokenKeyDelivery {
     fn decode(payload: &[u8]) -> Result<Self, CborError> {
         let mut reader = Reader::new(payload);
         let r = &mut reader;
-        r.record(8, DELIVERY)?;
-        r.field(1, DELIVERY)?;
-        if r.unsigned(DELIVERY)? != FORMAT {
-            return Err(CborError::value(DELIVERY, "another format version"));
-        }
+        r.versioned_record(8, FORMAT, DELIVERY)?;
         r.field(2, DELIVERY)?;
         let site = r.text(DELIVERY)?.parse().map_err(|error| CborError::value(DELIVERY, error))?;
         r.field(3, DELIVERY)?;

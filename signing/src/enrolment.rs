@@ -89,9 +89,7 @@ impl Message for EnrolmentRequest {
 
     fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new();
-        writer.map(4);
-        writer.unsigned(1);
-        writer.unsigned(FORMAT);
+        writer.versioned_record(4, FORMAT);
         writer.unsigned(2);
         writer.text(self.site.as_str());
         writer.unsigned(3);
@@ -104,11 +102,7 @@ impl Message for EnrolmentRequest {
     fn decode(payload: &[u8]) -> Result<Self, CborError> {
         let mut reader = Reader::new(payload);
         let r = &mut reader;
-        r.record(4, PLACE)?;
-        r.field(1, PLACE)?;
-        if r.unsigned(PLACE)? != FORMAT {
-            return Err(CborError::value(PLACE, "another format version"));
-        }
+        r.versioned_record(4, FORMAT, PLACE)?;
         r.field(2, PLACE)?;
         let site = r.text(PLACE)?.parse().map_err(|error| CborError::value(PLACE, error))?;
         r.field(3, PLACE)?;

@@ -48,9 +48,7 @@ impl Message for EvaluationRequest {
 
     fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new();
-        writer.map(7);
-        writer.unsigned(1);
-        writer.unsigned(FORMAT);
+        writer.versioned_record(7, FORMAT);
         writer.unsigned(2);
         writer.text(self.site.as_str());
         writer.unsigned(3);
@@ -69,11 +67,7 @@ impl Message for EvaluationRequest {
     fn decode(payload: &[u8]) -> Result<Self, CborError> {
         let mut reader = Reader::new(payload);
         let r = &mut reader;
-        r.record(7, REQUEST)?;
-        r.field(1, REQUEST)?;
-        if r.unsigned(REQUEST)? != FORMAT {
-            return Err(CborError::value(REQUEST, "another format version"));
-        }
+        r.versioned_record(7, FORMAT, REQUEST)?;
         r.field(2, REQUEST)?;
         let site = r.text(REQUEST)?.parse().map_err(|error| CborError::value(REQUEST, error))?;
         r.field(3, REQUEST)?;
@@ -109,9 +103,7 @@ impl EvaluationAnswer {
     /// Encodes it as deterministic CBOR.
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new();
-        writer.map(3);
-        writer.unsigned(1);
-        writer.unsigned(FORMAT);
+        writer.versioned_record(3, FORMAT);
         writer.unsigned(2);
         writer.bytes(&self.elements);
         writer.unsigned(3);
@@ -123,11 +115,7 @@ impl EvaluationAnswer {
     pub fn decode(bytes: &[u8]) -> Result<Self, CborError> {
         let mut reader = Reader::new(bytes);
         let r = &mut reader;
-        r.record(3, ANSWER)?;
-        r.field(1, ANSWER)?;
-        if r.unsigned(ANSWER)? != FORMAT {
-            return Err(CborError::value(ANSWER, "another format version"));
-        }
+        r.versioned_record(3, FORMAT, ANSWER)?;
         r.field(2, ANSWER)?;
         let elements = elements(r, ANSWER)?;
         r.field(3, ANSWER)?;

@@ -28,9 +28,7 @@ impl Message for Receipt {
 
     fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new();
-        writer.map(6);
-        writer.unsigned(1);
-        writer.unsigned(FORMAT);
+        writer.versioned_record(6, FORMAT);
         writer.unsigned(2);
         writer.bytes(self.bundle.0.as_bytes());
         writer.unsigned(3);
@@ -47,11 +45,7 @@ impl Message for Receipt {
     fn decode(payload: &[u8]) -> Result<Self, CborError> {
         let mut reader = Reader::new(payload);
         let r = &mut reader;
-        r.record(6, PLACE)?;
-        r.field(1, PLACE)?;
-        if r.unsigned(PLACE)? != FORMAT {
-            return Err(CborError::value(PLACE, "another format version"));
-        }
+        r.versioned_record(6, FORMAT, PLACE)?;
         r.field(2, PLACE)?;
         let bundle = BundleId(Digest::from_bytes(r.fixed(PLACE)?));
         r.field(3, PLACE)?;

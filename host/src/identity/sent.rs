@@ -234,9 +234,7 @@ impl SentRecord {
         let withheld = Zeroizing::new(self.withheld.keys().flatten().copied().collect::<Vec<u8>>());
         let mut writer = Writer::new();
         let w = &mut writer;
-        w.map(4);
-        w.unsigned(1);
-        w.unsigned(FORMAT);
+        w.versioned_record(4, FORMAT);
         w.unsigned(2);
         match &self.about {
             Some(SentModule { module, purpose }) => {
@@ -260,11 +258,7 @@ impl SentRecord {
         let mut reader = Reader::new(plain);
         let r = &mut reader;
         let wrong = || CborError::value(PLACE, "a part has another length");
-        r.record(4, PLACE)?;
-        r.field(1, PLACE)?;
-        if r.unsigned(PLACE)? != FORMAT {
-            return Err(CborError::value(PLACE, "another format version"));
-        }
+        r.versioned_record(4, FORMAT, PLACE)?;
         r.field(2, PLACE)?;
         self.about = if r.is_null() { None } else { Some(read_module(r)?) };
         r.field(3, PLACE)?;

@@ -27,11 +27,7 @@ fn decompress(bytes: &[u8]) -> Result<Vec<u8>, CborError> {
 }
 
 fn read_head(reader: &mut Reader<'_>, fields: u64) -> Result<usize, CborError> {
-    reader.record(fields, PLACE)?;
-    reader.field(1, PLACE)?;
-    if reader.unsigned(PLACE)? != FORMAT {
-        return Err(CborError::value(PLACE, "another format version"));
-    }
+    reader.versioned_record(fields, FORMAT, PLACE)?;
     reader.field(2, PLACE)?;
     match reader.unsigned(PLACE)? {
         rows if rows <= u64::from(ROWS_MAX) => Ok(rows as usize),

@@ -49,9 +49,7 @@ impl Encoder {
             _ => None,
         };
         let mut writer = Writer::new();
-        writer.map(3);
-        writer.unsigned(1);
-        writer.unsigned(FORMAT);
+        writer.versioned_record(3, FORMAT);
         writer.unsigned(2);
         writer.unsigned(rows as u64);
         writer.unsigned(3);
@@ -67,9 +65,7 @@ impl Encoder {
     /// A block of the token table: a token a row, whether a Type 2 objection holds, and the link tokens.
     pub fn patients(&mut self, table: &PatientTable) -> Result<Vec<u8>, EncodeError> {
         let mut writer = Writer::new();
-        writer.map(5);
-        writer.unsigned(1);
-        writer.unsigned(FORMAT);
+        writer.versioned_record(5, FORMAT);
         writer.unsigned(2);
         writer.unsigned(table.tokens.len() as u64);
         writer.unsigned(3);
@@ -89,9 +85,7 @@ impl Encoder {
     /// A block of former tokens: one a row of the block of the token table in the same position, and who had none.
     pub fn former(&mut self, table: &FormerTable) -> Result<Vec<u8>, EncodeError> {
         let mut writer = Writer::new();
-        writer.map(4);
-        writer.unsigned(1);
-        writer.unsigned(FORMAT);
+        writer.versioned_record(4, FORMAT);
         writer.unsigned(2);
         writer.unsigned(table.tokens.len() as u64);
         writer.unsigned(3);
@@ -116,9 +110,7 @@ impl Encoder {
             text.extend_from_slice(code.as_bytes());
         }
         let mut writer = Writer::new();
-        writer.map(6);
-        writer.unsigned(1);
-        writer.unsigned(FORMAT);
+        writer.versioned_record(6, FORMAT);
         writer.unsigned(2);
         writer.unsigned(codes.len() as u64);
         writer.unsigned(3);

@@ -22,9 +22,7 @@ impl Message for BundleHeader {
     fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new();
         let w = &mut writer;
-        w.map(23);
-        w.unsigned(1);
-        w.unsigned(FORMAT);
+        w.versioned_record(23, FORMAT);
         w.unsigned(2);
         w.text(self.site.as_str());
         w.unsigned(3);
@@ -85,11 +83,7 @@ impl Message for BundleHeader {
 
 impl BundleHeader {
     fn read(r: &mut Reader<'_>) -> Result<Self, CborError> {
-        r.record(23, PLACE)?;
-        r.field(1, PLACE)?;
-        if r.unsigned(PLACE)? != FORMAT {
-            return Err(CborError::value(PLACE, "another format version"));
-        }
+        r.versioned_record(23, FORMAT, PLACE)?;
         r.field(2, PLACE)?;
         let site = read_id(r)?;
         r.field(3, PLACE)?;
