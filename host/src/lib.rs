@@ -7,7 +7,6 @@ pub mod cli;
 pub mod config;
 mod crossing;
 mod decimal;
-mod dial;
 mod dictionary;
 mod disclosure;
 pub mod encryption;
@@ -33,3 +32,6 @@ pub mod run;
 mod seal;
 mod source;
 pub mod status;
+
+/// How the agent names itself to the linker and the keyholder.
+pub(crate) const USER_AGENT: &str = concat!("lockgate-agent/", env!("CARGO_PKG_VERSION"));

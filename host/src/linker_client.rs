@@ -12,7 +12,7 @@ use reqwest::StatusCode;
 use reqwest::blocking::{Client, Response};
 use serde::Deserialize;
 
-use crate::dial::{self, ANSWER_TIMEOUT, DialError, unreachable};
+use lockgate_dial::{self as dial, ANSWER_TIMEOUT, DialError, unreachable};
 
 /// The linker cannot be reached, or does not take what it is sent.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +99,7 @@ pub struct Enrolled {
 impl LinkerClient {
     /// A client for an address.
     pub fn new(url: &str) -> Result<Self, LinkerError> {
-        let http = dial::client(url)?;
+        let http = dial::client(url, crate::USER_AGENT)?;
         Ok(Self { http, url: url.trim_end_matches('/').to_owned() })
     }
 

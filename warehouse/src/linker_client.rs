@@ -1,8 +1,9 @@
 //! The warehouse's side of the transport: it only dials out, and every request may be repeated.
 
-use std::io::{BufReader, Read};
+use std::io::BufReader;
 use std::time::Duration;
 
+use lockgate_dial::{self as dial, ANSWER_TIMEOUT, DialError, unreachable};
 use lockgate_signing::carriage::{self, Carriage, CarriageError};
 use lockgate_signing::collection::{CollectionRequest, Wanted};
 use lockgate_signing::envelope::sign;
@@ -33,6 +34,16 @@ pub enum LinkerError {
     Carriage(#[from] CarriageError),
 }
 
+impl From<DialError> for LinkerError {
+    fn from(error: DialError) -> Self {
+        match error {
+            DialError::NotPrivate(url) => Self::Url(url),
+            DialError::Unreachable(why) => Self::Unreachable(why),
+            DialError::Refused { code, title } => Self::Refused { code, title },
+        }
+    }
+}
+
 /// A bundle that was accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -54,54 +65,27 @@ pub struct LinkerClient<'a> {
     key: &'a SigningKey,
 }
 
-/// The largest list or problem that is read, bytes.
+/// The largest list that is read, bytes.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// For a list or the taking of a statement.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 /// For a whole bundle: 1 GiB over a line of 5 Mbit/s.
 const BUNDLE_TIMEOUT: Duration = Duration::from_secs(1_800);
-/// Text of a problem that is repeated at most, letters.
-const PROBLEM_TEXT_MAX: usize = 200;
 
 #[derive(Deserialize)]
 struct Listed {
     bundles: Vec<Accepted>,
 }
 
-#[derive(Deserialize)]
-struct Problem {
-    #[serde(default)]
-    code: String,
-    #[serde(default)]
-    title: String,
-}
-
 impl<'a> LinkerClient<'a> {
     /// A client for an address; `key` signs what is asked.
     pub fn new(url: &str, key: &'a SigningKey) -> Result<Self, LinkerError> {
-        let wrong = || LinkerError::Url(url.chars().take(100).collect());
-        let parsed = reqwest::Url::parse(url).map_err(|_| wrong())?;
-        let loopback = matches!(parsed.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
-        let safe = parsed.scheme() == "https" || parsed.scheme() == "http" && loopback;
-        if !safe || parsed.host_str().is_none() || !parsed.username().is_empty() {
-            return Err(wrong());
-        }
-        let http = Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(ANSWER_TIMEOUT)
-            // A redirect could lead from https to anywhere.
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("lockgate-warehouse/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(unreachable)?;
+        let http = dial::client(url, concat!("lockgate-warehouse/", env!("CARGO_PKG_VERSION")))?;
         Ok(Self { http, url: url.trim_end_matches('/').to_owned(), key })
     }
 
     /// What was accepted after a position, in the order of acceptance; empty: nothing.
     pub fn accepted_after(&self, position: u64, now_s: i64) -> Result<Vec<Accepted>, LinkerError> {
         let response = self.ask(Wanted::After(position), now_s, ANSWER_TIMEOUT)?;
-        let listed: Listed = serde_json::from_slice(&body(response)?)
+        let listed: Listed = serde_json::from_slice(&dial::body(response, ANSWER_BYTES_MAX)?)
             .map_err(|_| LinkerError::Unreachable("its answer is not one of a linker".to_owned()))?;
         Ok(listed.bundles)
     }
@@ -131,34 +115,5 @@ impl<'a> LinkerClient<'a> {
 }
 
 fn answered(response: Response) -> Result<Response, LinkerError> {
-    let status = response.status();
-    if status.is_success() {
-        return Ok(response);
-    }
-    let problem = body(response).ok().and_then(|bytes| serde_json::from_slice::<Problem>(&bytes).ok());
-    let shown = |text: &str| -> String {
-        text.chars().filter(|letter| !letter.is_control()).take(PROBLEM_TEXT_MAX).collect()
-    };
-    Err(match problem {
-        Some(problem) if status.is_client_error() => {
-            LinkerError::Refused { code: shown(&problem.code), title: shown(&problem.title) }
-        }
-        _ => LinkerError::Unreachable(format!("it answers {status}")),
-    })
-}
-
-fn body(response: Response) -> Result<Vec<u8>, LinkerError> {
-    let mut bytes = Vec::new();
-    let read = response.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes);
-    read.map_err(|error| LinkerError::Unreachable(error.to_string()))?;
-    Ok(bytes)
-}
-
-fn unreachable(error: reqwest::Error) -> LinkerError {
-    // The innermost cause says what happened.
-    let mut cause: &dyn std::error::Error = &error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    LinkerError::Unreachable(cause.to_string())
+    if response.status().is_success() { Ok(response) } else { Err(dial::refusal(response, None).into()) }
 }

@@ -10,7 +10,7 @@ use lockgate_signing::ids::{Name, SiteId};
 use lockgate_signing::keys::SigningKey;
 use reqwest::blocking::Client;
 
-use crate::dial::{self, DialError, unreachable};
+use lockgate_dial::{self as dial, DialError, unreachable};
 
 /// The keyholder cannot be asked, or is not to be believed.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +79,7 @@ pub(super) struct Wanted<'a> {
 
 impl<'a> Keyholder<'a> {
     pub(super) fn new(url: &'a str, site: &'a SiteId, key: &'a SigningKey) -> Result<Self, KeyholderError> {
-        let http = dial::client(url)?;
+        let http = dial::client(url, crate::USER_AGENT)?;
         Ok(Self { http, url: url.trim_end_matches('/'), site, key })
     }
 

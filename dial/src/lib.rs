@@ -1,4 +1,4 @@
-//! Dialling out to a service of the centre, the linker or the keyholder: privately or not at all, with a limit on what is read,
+//! Dialling out to a service of the centre, the linker or the keyholder, from a site or from the warehouse: privately or not at all, with a limit on what is read,
 //! and with one way to tell a refusal from an answer that may come later.
 
 use std::io::Read as _;
@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 /// There is no answer that can be used. Whoever dials gives it words of its own.
 #[derive(Debug)]
-pub(crate) enum DialError {
+pub enum DialError {
     /// An address that anybody on the way could answer for, or listen to.
     NotPrivate(String),
     /// No answer, or one that makes no sense: worth trying again.
@@ -26,14 +26,14 @@ pub(crate) enum DialError {
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// For an answer, where a request says nothing else.
-pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 /// Text of a problem that is repeated at most.
 const PROBLEM_TEXT_MAX: usize = 200;
 /// The largest problem document, bytes.
 const PROBLEM_BYTES_MAX: u64 = 64 << 10;
 
-/// A client for an address; `https`, or `http` to this machine.
-pub(crate) fn client(url: &str) -> Result<Client, DialError> {
+/// A client for an address; `https`, or `http` to this machine. `user_agent`: the program and its version.
+pub fn client(url: &str, user_agent: &str) -> Result<Client, DialError> {
     let wrong = || DialError::NotPrivate(url.chars().take(100).collect());
     let parsed = reqwest::Url::parse(url).map_err(|_| wrong())?;
     let loopback = matches!(parsed.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
@@ -46,13 +46,13 @@ pub(crate) fn client(url: &str) -> Result<Client, DialError> {
         .timeout(ANSWER_TIMEOUT)
         // A redirect could lead from https to anywhere.
         .redirect(reqwest::redirect::Policy::none())
-        .user_agent(concat!("lockgate-agent/", env!("CARGO_PKG_VERSION")))
+        .user_agent(user_agent)
         .build()
         .map_err(unreachable)
 }
 
 /// A request that came to nothing.
-pub(crate) fn unreachable(error: reqwest::Error) -> DialError {
+pub fn unreachable(error: reqwest::Error) -> DialError {
     // The innermost cause says what happened; the address is in the configuration.
     let mut cause: &dyn std::error::Error = &error;
     while let Some(inner) = cause.source() {
@@ -62,7 +62,7 @@ pub(crate) fn unreachable(error: reqwest::Error) -> DialError {
 }
 
 /// Reads an answer of at most this many bytes.
-pub(crate) fn body(response: Response, bytes_max: u64) -> Result<Vec<u8>, DialError> {
+pub fn body(response: Response, bytes_max: u64) -> Result<Vec<u8>, DialError> {
     let mut bytes = Vec::new();
     let read = response.take(bytes_max + 1).read_to_end(&mut bytes);
     read.map_err(|error| DialError::Unreachable(error.to_string()))?;
@@ -73,7 +73,7 @@ pub(crate) fn body(response: Response, bytes_max: u64) -> Result<Vec<u8>, DialEr
 }
 
 /// What an answer other than success says. `passing`: a refusal of the client that is not for good.
-pub(crate) fn refusal(response: Response, passing: Option<StatusCode>) -> DialError {
+pub fn refusal(response: Response, passing: Option<StatusCode>) -> DialError {
     #[derive(Deserialize)]
     struct Problem {
         #[serde(default)]
@@ -105,7 +105,7 @@ mod tests {
         for good in
             ["https://linker.example.org", "http://127.0.0.1:80", "http://localhost", "http://[::1]:8"]
         {
-            assert!(client(good).is_ok(), "{good}");
+            assert!(client(good, "a/1").is_ok(), "{good}");
         }
         for bad in [
             "http://linker.example.org",
@@ -115,7 +115,7 @@ mod tests {
             "linker",
             "",
         ] {
-            assert!(matches!(client(bad), Err(DialError::NotPrivate(_))), "{bad}");
+            assert!(matches!(client(bad, "a/1"), Err(DialError::NotPrivate(_))), "{bad}");
         }
     }
 }
