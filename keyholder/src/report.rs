@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{CellAlignment, Table, presets};
 use lockgate_oprf::PublicKey;
+use lockgate_service::report::{right, table};
 use lockgate_signing::ids::Name;
 use lockgate_signing::token_keys::TokenPublicKey;
 
@@ -74,18 +74,4 @@ pub fn keys(keys: &[(Name, u32, PublicKey)], signing_key: TokenPublicKey) -> Str
     }
     right(&mut table, &[1]);
     format!("{table}\nSealed keys are signed with {signing_key}.\n")
-}
-
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(header);
-    table
-}
-
-fn right(table: &mut Table, columns: &[usize]) {
-    for column in columns {
-        if let Some(column) = table.column_mut(*column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{CellAlignment, Table, presets};
+use lockgate_service::report::{right, table, time};
 use lockgate_signing::bundle::{BlockRef, BundleHeader, ColumnKind};
 use lockgate_signing::envelope::Verified;
 
@@ -258,23 +258,4 @@ fn size(blocks: &[BlockRef]) -> String {
     let bytes: u64 = blocks.iter().map(|block| block.bytes).sum();
     let rows: u64 = blocks.iter().map(|block| u64::from(block.rows)).sum();
     format!("{rows} rows in {} blocks, {bytes} bytes", blocks.len())
-}
-
-fn time(seconds: i64) -> String {
-    jiff::Timestamp::from_second(seconds)
-        .map_or_else(|_| seconds.to_string(), |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
-}
-
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(header.iter().copied());
-    table
-}
-
-fn right(table: &mut Table, columns: &[usize]) {
-    for &column in columns {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
 }

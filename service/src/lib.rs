@@ -4,6 +4,7 @@
 pub mod command;
 pub mod door;
 pub mod problem;
+pub mod report;
 
 pub use door::{DoorLimits, ServeError, listen, run, serve};
 pub use problem::{Problem, Refusal};

@@ -22,7 +22,7 @@ const ALLOWED: [(&str, &[&str]); 16] = [
     // It evaluates blindly: nothing of the agent, of the linker or of the registry is in it.
     ("lockgate-keyholder", &["lockgate-durable", "lockgate-oprf", "lockgate-service", "lockgate-signing"]),
     // It reads what nobody on the way could, and has no way back to a site but through the linker.
-    ("lockgate-warehouse", &["lockgate-dial", "lockgate-durable", "lockgate-signing"]),
+    ("lockgate-warehouse", &["lockgate-dial", "lockgate-durable", "lockgate-service", "lockgate-signing"]),
     ("lockgate-dial", &[]),
     ("lockgate-oprf", &[]),
     ("lockgate-service", &["lockgate-durable"]),

@@ -3,7 +3,6 @@
 mod arguments;
 
 use std::fs::File;
-use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use anyhow::{Context as _, bail};
 use clap::Parser as _;
 use jiff::ToSpan as _;
 use jiff::civil::Date;
+use lockgate_service::command::{now_s, say, say_json, start_log};
 use lockgate_signing::ids::{Name, SiteId};
 use lockgate_signing::keys::PublicKey;
 use lockgate_signing::recipients::RecipientSigningKey;
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
     let _scenario = fail::FailScenario::setup();
     let arguments = Arguments::parse();
-    start_log(&arguments);
+    start_log(&arguments.log);
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -37,13 +37,6 @@ fn main() -> ExitCode {
             ExitCode::from(exit_code(&error))
         }
     }
-}
-
-fn start_log(arguments: &Arguments) {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_new(&arguments.log).unwrap_or_else(|_| EnvFilter::new("info"));
-    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal).init();
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -168,10 +161,6 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
 }
 
-fn now_s() -> i64 {
-    jiff::Timestamp::now().as_second()
-}
-
 fn init(data: &DataFolder) -> anyhow::Result<()> {
     if data.database().exists() {
         bail!("{} is initialised already; nothing was changed", data.path().display());
@@ -217,17 +206,4 @@ fn new_key(
         toml::to_string(&recipient)?,
         recipient.signing_key
     ))
-}
-
-fn say(text: &str) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // `lockgate-warehouse status | head` is no error.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("cannot write to the output"),
-    }
-}
-
-fn say_json(value: &serde_json::Value) -> anyhow::Result<()> {
-    say(&format!("{value:#}\n"))
 }

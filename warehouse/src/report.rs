@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{Table, presets};
+use lockgate_service::report::{table, time};
 
 use crate::collect::Collection;
 use crate::store::{OutputRows, RetractionRow, SiteRow, TableRow, WaitingRow};
@@ -92,15 +92,4 @@ pub fn rows(rows: &OutputRows) -> String {
         }));
     }
     format!("{lines}\n")
-}
-
-fn time(seconds: i64) -> String {
-    jiff::Timestamp::from_second(seconds)
-        .map_or_else(|_| seconds.to_string(), |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
-}
-
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(header.iter().copied());
-    table
 }
