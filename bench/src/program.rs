@@ -65,8 +65,7 @@ pub(crate) fn idle_memory(data: &Data) -> anyhow::Result<(f64, String)> {
         let kib: f64 = line.split_whitespace().nth(1).context("no figure in status")?.parse()?;
         Ok(kib * 1_024.0 / 1e6)
     };
-    let detail =
-        format!("peak of its first look {:.0} MB; anonymous {:.1} MB", of("VmHWM:")?, of("RssAnon:")?);
+    let detail = format!("anonymous {:.1} MB; its first look was a process of its own", of("RssAnon:")?);
     Ok((of("VmRSS:")?, detail))
 }
 

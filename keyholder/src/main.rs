@@ -22,7 +22,6 @@ use crate::arguments::{Arguments, Command, ConfigCommand, KeyCommand, Serve, Sit
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    start_log(&arguments.log);
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -33,6 +32,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
+    start_log(&arguments.log)?;
     let data = DataFolder::new(arguments.data);
     let (json, passphrase) = (arguments.json, || passphrase(arguments.passphrase_file.as_deref()));
     match arguments.command {

@@ -30,7 +30,6 @@ fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
     let _scenario = fail::FailScenario::setup();
     let arguments = Arguments::parse();
-    start_log(&arguments.log);
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -49,6 +48,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
+    start_log(&arguments.log)?;
     let data = DataFolder::new(arguments.data);
     let json = arguments.json;
     match arguments.command {

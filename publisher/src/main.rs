@@ -62,7 +62,11 @@ fn explain(error: &anyhow::Error) -> String {
 
 fn print(answer: &Answer, json: bool) -> anyhow::Result<ExitCode> {
     let text = if json { &format!("{}\n", answer.json) } else { &answer.text };
-    std::io::stdout().write_all(text.as_bytes()).context("cannot write the answer")?;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // Output into `head` is no error.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+        written => written.context("cannot write the answer")?,
+    }
     Ok(ExitCode::from(answer.exit_code))
 }
 

@@ -1,15 +1,18 @@
 //! A service's commands: what they print, what they log, and the time.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 
 use anyhow::Context as _;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 
-/// Starts the log on standard error; a filter that is none counts as `info`.
-pub fn start_log(filter: &str) {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal).init();
+/// Starts the log on standard error.
+pub fn start_log(filter: &str) -> anyhow::Result<()> {
+    let filter: Targets = filter.parse().map_err(|error| anyhow::anyhow!("--log `{filter}`: {error}"))?;
+    let terminal = std::io::stderr().is_terminal();
+    let to_stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(terminal);
+    tracing_subscriber::registry().with(to_stderr.with_filter(filter)).init();
+    Ok(())
 }
 
 /// What asynchronous work runs on.

@@ -25,6 +25,7 @@ mod retraction;
 mod rollout;
 mod sealed;
 mod sealed_keys;
+mod service;
 mod tokens;
 mod walkthrough;
 mod whole_flow;

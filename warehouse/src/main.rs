@@ -29,7 +29,6 @@ fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
     let _scenario = fail::FailScenario::setup();
     let arguments = Arguments::parse();
-    start_log(&arguments.log);
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -40,6 +39,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
+    start_log(&arguments.log)?;
     let data = DataFolder::new(arguments.data);
     let json = arguments.json;
     match arguments.command {

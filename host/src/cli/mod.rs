@@ -1,22 +1,25 @@
 //! The command line. Its help is documentation: `tests` keep a snapshot of it.
 
 mod modules;
+mod serve;
 mod show;
 mod token_key;
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use jiff::civil::Date;
 use lockgate_signing::ids::{Name, Period};
 use semver::Version;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 
 use crate::agent::{self, Agent, AgentError, ModuleOutcome};
 use crate::config::Config;
 use crate::enrol::enrol;
-use crate::jitter::jittered;
 use crate::ledger::{Event, Ledger};
 use crate::linker_client::LinkerClient;
 use crate::modules::Modules;
@@ -51,6 +54,9 @@ pub struct Cli {
     /// What is logged to standard error, for example `info` or `lockgate_agent=trace`. Logs hold counts, never identities.
     #[arg(long, global = true, default_value = "warn", value_name = "FILTER")]
     log: String,
+    /// End when standard input ends: how `serve` starts its turns.
+    #[arg(long, hide = true)]
+    end_with_input: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -204,14 +210,15 @@ impl From<End> for ExitCode {
 impl Cli {
     /// Does what the command line says.
     pub fn execute(self) -> anyhow::Result<ExitCode> {
-        use std::io::IsTerminal as _;
-        let filter = tracing_subscriber::EnvFilter::try_new(&self.log)
-            .map_err(|error| anyhow::anyhow!("--log `{}`: {error}", self.log))?;
-        tracing_subscriber::fmt()
-            .with_env_filter(filter)
+        let filter: Targets =
+            self.log.parse().map_err(|error| anyhow::anyhow!("--log `{}`: {error}", self.log))?;
+        let to_stderr = tracing_subscriber::fmt::layer()
             .with_writer(std::io::stderr)
-            .with_ansi(std::io::stderr().is_terminal())
-            .init();
+            .with_ansi(std::io::stderr().is_terminal());
+        tracing_subscriber::registry().with(to_stderr.with_filter(filter)).init();
+        if self.end_with_input {
+            serve::end_with_input()?;
+        }
         let config = Config::load(&self.config)?;
         let now = now(self.as_of);
         Ok(self.dispatch(config, now)?.into())
@@ -255,7 +262,10 @@ impl Cli {
                 let mut agent = self.open(config, now)?;
                 return self.run(&mut agent, module.as_ref(), *no_push, now);
             }
-            Command::Serve { every_s } => self.serve(&config, *every_s)?,
+            Command::Serve { every_s } => {
+                let refresh_every = Duration::from_secs(config.registry.refresh_s);
+                serve::serve(self, Duration::from_secs(*every_s), refresh_every)?;
+            }
         }
         Ok(End::Done)
     }
@@ -324,47 +334,6 @@ impl Cli {
         let pushed = agent.push(now, |done| receipts.push(done.receipt));
         show::run(&[], &receipts, self.json)?;
         end_of_push(pushed)
-    }
-
-    /// Runs and refreshes, each on its own timer; each starts from what is on disk, so that nothing is kept in memory
-    /// between them, and what fails is tried again at its next turn.
-    fn serve(&self, config: &Config, every_s: u64) -> anyhow::Result<()> {
-        let (every, refresh_every) =
-            (Duration::from_secs(every_s), Duration::from_secs(config.registry.refresh_s));
-        loop {
-            let started = Instant::now();
-            let now = self.now();
-            let ran = self.open(config.clone(), now).map_err(anyhow::Error::from);
-            if let Err(error) = ran.and_then(|mut agent| self.run(&mut agent, None, false, now)) {
-                tracing::error!("{error}");
-            }
-            // A run has refreshed; the next refresh is due before the next run, unless runs are more frequent.
-            loop {
-                let until_run = every.saturating_sub(started.elapsed());
-                let pause = jittered(refresh_every);
-                if pause >= until_run {
-                    std::thread::sleep(until_run);
-                    break;
-                }
-                std::thread::sleep(pause);
-                if let Err(error) = self.refresh(config) {
-                    tracing::warn!("{error}");
-                }
-            }
-        }
-    }
-
-    fn refresh(&self, config: &Config) -> anyhow::Result<()> {
-        let (_lock, modules, mut ledger) = decide(config)?;
-        let view = agent::refresh(&modules, config, &mut ledger, self.now())?;
-        for it in &view.standings {
-            tracing::info!(module = %it.module, version = %it.version, "{}", it.standing.word());
-        }
-        Ok(())
-    }
-
-    fn now(&self) -> Now {
-        now(self.as_of)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write as _};
 
+use anyhow::Context as _;
 use comfy_table::{Table, presets};
 use lockgate_signing::block::{self, Column, Values};
 use lockgate_signing::bundle::{BundleHeader, BundleKind, ColumnKind, OutputInfo};
@@ -18,11 +19,12 @@ use crate::run::PreviewedBundle;
 
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    if !text.ends_with('\n') {
-        out.write_all(b"\n")?;
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    match write!(out, "{text}{end}").and_then(|()| out.flush()) {
+        // Output into `head` is no error.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to the output"),
     }
-    Ok(out.flush()?)
 }
 
 pub(super) fn table<const N: usize>(head: [&str; N]) -> Table {

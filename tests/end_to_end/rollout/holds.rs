@@ -1,6 +1,5 @@
 //! What must not run: holds, and revocations, which are for ever.
 
-use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
@@ -8,6 +7,7 @@ use lockgate_tests::{Site, copy_folder};
 
 use super::{Trial, after_refresh, bundles, listed, not_run};
 use crate::TestResult;
+use crate::service::Service;
 
 const HELD: &str = "[[hold]]\nsince = \"2026-11-01\"\nreason = \"Counts fell\"\n";
 const REVOKED: &str = "[[revoked]]\nmodule = \"control\"\nmodule-version = \"1.0.0\"\nsince = \"2026-11-01\"\nreason = \"It is wrong\"\n";
@@ -132,7 +132,7 @@ fn a_service_asks_between_its_runs() -> TestResult {
     let config = std::fs::read_to_string(site.config_path())?;
     std::fs::write(site.config_path(), config.replace("[registry]\n", "[registry]\nrefresh-s = 1\n"))?;
     // It runs once, and then not for an hour.
-    let service = Service(site.agent().args(["serve", "--every-s", "3600"]).stdout(Stdio::null()).spawn()?);
+    let service = Service::start(&site, 3_600)?;
     wait_until(&site, "control 1.0.0 installed")?;
     trial.holds(HELD)?;
     wait_until(&site, "control 1.0.0 held")?;
@@ -140,16 +140,6 @@ fn a_service_asks_between_its_runs() -> TestResult {
     wait_until(&site, "control 1.0.0 installed")?;
     drop(service);
     Ok(())
-}
-
-/// A running agent, which goes with the test.
-struct Service(Child);
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 fn wait_until(site: &Site, state: &str) -> TestResult {
