@@ -196,7 +196,7 @@ impl Agent {
         let failed = outcomes.iter().filter_map(|it| {
             Some(Failure { module: Some(it.module.clone()), why: it.why()?, passing: false })
         });
-        let ended = Ended { at: now.at, failed: failed.collect() };
+        let ended = Ended { at: now.at, failed: failed.collect(), noticed: Vec::new() };
         Observed::note(&self.config.state_dir, |observed| observed.run = Some(ended))?;
         Ok(outcomes)
     }
@@ -357,7 +357,7 @@ impl Agent {
             why: error.to_string(),
             passing: error.is_passing(),
         });
-        let ended = Ended { at: now.at, failed: failed.into_iter().collect() };
+        let ended = Ended { at: now.at, failed: failed.into_iter().collect(), noticed: Vec::new() };
         Observed::note(&self.config.state_dir, |observed| observed.push = Some(ended))?;
         Ok(pushed?)
     }
@@ -377,7 +377,7 @@ pub fn refresh(
     now: Now,
 ) -> Result<View, AgentError> {
     let refreshed = modules.refresh(ledger, now);
-    observe_refresh(config, now, refreshed.as_ref().err())?;
+    observe_refresh(config, now, refreshed.as_ref().err(), refreshed.as_ref().ok())?;
     Ok(refreshed?)
 }
 
@@ -394,14 +394,20 @@ pub fn refresh_or_last_known(
         Ok(view) => view.failed.as_ref(),
         Err(error) => Some(error),
     };
-    observe_refresh(config, now, failed)?;
+    observe_refresh(config, now, failed, current.as_ref().ok())?;
     Ok(current?)
 }
 
-fn observe_refresh(config: &Config, now: Now, failed: Option<&ModulesError>) -> Result<(), FileError> {
+fn observe_refresh(
+    config: &Config,
+    now: Now,
+    failed: Option<&ModulesError>,
+    view: Option<&View>,
+) -> Result<(), FileError> {
     let failed =
         failed.map(|error| Failure { module: None, why: error.to_string(), passing: error.is_passing() });
-    let ended = Ended { at: now.at, failed: failed.into_iter().collect() };
+    let noticed = view.map(|view| view.noticed.clone()).unwrap_or_default();
+    let ended = Ended { at: now.at, failed: failed.into_iter().collect(), noticed };
     Observed::note(&config.state_dir, |observed| observed.refresh = Some(ended))
 }
 

@@ -31,6 +31,9 @@ pub struct Ended {
     /// What failed, and what was said; empty: nothing.
     #[serde(default)]
     pub failed: Vec<Failure>,
+    /// What a person should know, and that stopped nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub noticed: Vec<String>,
 }
 
 /// Something that failed.

@@ -196,10 +196,7 @@ impl Status {
                     }),
                 );
                 for it in directions.iter().filter(|it| it.state == "open") {
-                    needs_person.push(format!(
-                        "direction {0} waits for `lockgate-agent directions accept {0}` or `refuse {0}`",
-                        it.direction
-                    ));
+                    needs_person.push(it.question());
                 }
             }
             Err(error) => needs_person.push(error.to_string()),
@@ -243,9 +240,15 @@ fn registry(
     for failure in failed.iter().flat_map(|ended| &ended.failed) {
         // A line that is down for an hour is nobody's task.
         if !failure.passing || is_old {
-            needs_person.push(format!("the registry: {}", failure.why));
+            let named = failure.why.starts_with("the registry") || failure.why.starts_with("this ");
+            needs_person.push(if named {
+                failure.why.clone()
+            } else {
+                format!("the registry: {}", failure.why)
+            });
         }
     }
+    needs_person.extend(observed.refresh.iter().flat_map(|refresh| refresh.noticed.iter().cloned()));
     if let Some(expires) = expires.filter(|expires| *expires < now.at) {
         needs_person.push(format!(
             "what the registry said last expired at {expires}; nothing new is installed until it answers again"
@@ -327,6 +330,14 @@ impl ModuleLine {
 }
 
 impl DirectionLine {
+    /// What to ask where nobody has answered yet.
+    pub fn question(&self) -> String {
+        format!(
+            "direction {0} waits for `lockgate-agent directions accept {0}` or `refuse {0}`",
+            self.direction
+        )
+    }
+
     /// Every direction that is published for this site.
     pub fn all(view: &View) -> Vec<Self> {
         let directions = view.published.directions.values();

@@ -144,6 +144,12 @@ impl Known {
 /// Something about the store or the clock that a person should know, and that stopped nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Notice {
+    /// Nothing is known yet.
+    #[error(
+        "nothing of the registry was known here, so what is older than what this site had seen before could not be told; \
+         if nobody has removed the folder of what is trusted, find out who has"
+    )]
+    Began,
     /// The metadata was lost and is fetched again.
     #[error(
         "the site's copy of the registry was damaged ({why}); it is built again from the pinned root, and may not fall \
@@ -257,7 +263,10 @@ impl Store {
                 (Known::default(), floor)
             }
             // A site that was never here. A folder that is removed as a whole is one, too: that is the operator's word.
-            (Read::Missing, Read::Missing) if !self.was_used()? => (Known::default(), new),
+            (Read::Missing, Read::Missing) if !self.was_used()? => {
+                notices.push(Notice::Began);
+                (Known::default(), new)
+            }
             (known, floor) => {
                 let why = format!("{KNOWN}: {}; {FLOOR}: {}", known.why(), floor.why());
                 return Err(TrustError::FloorLost { folder: self.folder.clone(), why });

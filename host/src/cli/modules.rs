@@ -9,12 +9,14 @@ use crate::modules::{Approved, View};
 use crate::observed::Ended;
 use crate::status::{DirectionLine, ModuleLine, Status};
 
+const NO_MODULE: &str = "No module is installed or offered here.";
+
 pub(super) fn modules(lines: &[ModuleLine], as_json: bool) -> anyhow::Result<()> {
     if as_json {
         return print(&json!({ "modules": lines }).to_string());
     }
     if lines.is_empty() {
-        return print("No module is installed or offered here.");
+        return print(NO_MODULE);
     }
     for line in lines {
         print(&paragraph(line))?;
@@ -131,21 +133,29 @@ pub(super) fn answered(
 
 pub(super) fn refreshed(view: &View, as_json: bool) -> anyhow::Result<()> {
     let lines: Vec<_> = view.standings.iter().map(ModuleLine::of).collect();
-    let problems: Vec<_> = view.published.problems.iter().map(|problem| &problem.what).collect();
+    let problems = view.published.problems.iter().map(|problem| &problem.what);
+    let problems: Vec<_> = view.noticed.iter().chain(problems).collect();
     let (at, expires) = (view.registry.as_of(), view.registry.expires());
     if as_json {
         let shown = json!({ "refreshed": at, "expires": expires, "modules": lines, "problems": problems });
         return print(&shown.to_string());
     }
+    for problem in problems {
+        print(&format!("attention: {problem}"))?;
+    }
+    for it in DirectionLine::all(view).iter().filter(|it| it.state == "open") {
+        print(&format!("attention: {}", it.question()))?;
+    }
+    let expires = expires.map_or_else(String::new, |expires| format!(", good until {expires}"));
+    print(&format!("Refreshed at {at}{expires}."))?;
+    if lines.is_empty() {
+        return print(NO_MODULE);
+    }
     let mut shown = table(["module", "version", "state", "detail"]);
     for line in &lines {
         shown.add_row([line.module.as_str(), &line.version, line.state, &line.detail]);
     }
-    for problem in problems {
-        print(&format!("attention: {problem}"))?;
-    }
-    let expires = expires.map_or_else(String::new, |expires| format!(", good until {expires}"));
-    print(&format!("Refreshed at {at}{expires}.\n{shown}"))
+    print(&shown.to_string())
 }
 
 pub(super) fn status(status: &Status, as_json: bool) -> anyhow::Result<()> {

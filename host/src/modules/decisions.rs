@@ -65,6 +65,11 @@ pub struct Answer {
 }
 
 impl Decisions {
+    /// Whether there is none: this site has never installed, refused, answered or been told of a revocation.
+    pub fn is_empty(&self) -> bool {
+        self.modules.is_empty() && self.revoked.is_empty() && self.directions.is_empty()
+    }
+
     /// Reads them from the ledger, oldest first: what came later counts.
     pub fn of(entries: &[Entry]) -> Self {
         let mut decisions = Self::default();

@@ -19,8 +19,8 @@ use lockgate_signing::direction::Direction;
 use lockgate_signing::ids::Name;
 use lockgate_signing::scope::Widening;
 use lockgate_trust::{
-    InstalledModules, Registry, RegistrySource, RegistrySourceError, Trust, TrustError, TrustLimits, Trusted,
-    TrustedModule,
+    InstalledModules, Notice, Registry, RegistrySource, RegistrySourceError, Trust, TrustError, TrustLimits,
+    Trusted, TrustedModule,
 };
 use semver::Version;
 
@@ -51,6 +51,14 @@ pub enum ModulesError {
     /// Never asked, and asking fails.
     #[error("this site has never reached its registry; run `lockgate-agent refresh`")]
     NeverRefreshed,
+    /// Asked before, and what it said is gone.
+    #[error(
+        "what this site knew of its registry is lost, and the registry has not answered since; run `lockgate-agent refresh`"
+    )]
+    Lost,
+    /// The same, said of a refresh that fails.
+    #[error("{0}; and what this site knew of its registry is lost, so nothing runs here until it answers")]
+    Alone(Box<Self>),
     /// Something that the configuration names is not published.
     #[error("the registry publishes no {what} `{name}`; check the configuration, or ask the publishing team")]
     NotPublished {
@@ -114,7 +122,7 @@ pub enum ModulesError {
     /// A clock that went back.
     #[error(
         "nothing was approved, because this computer's clock went back and nobody knows whether what the registry says is \
-         current; set the clock right and run the command again"
+         current; check the clock. If it is right now, the registry's next signature says so: run the command again then"
     )]
     InDoubt,
     /// A direction that is not for this site.
@@ -127,7 +135,11 @@ pub enum ModulesError {
 impl ModulesError {
     /// Whether it may pass by itself: the registry does not answer.
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Trust(TrustError::Unreachable { .. }))
+        match self {
+            Self::Trust(TrustError::Unreachable { .. }) => true,
+            Self::Alone(error) => error.is_passing(),
+            _ => false,
+        }
     }
 
     /// Whether a site goes on with what it knew: whatever the registry says wrong changes nothing here. What fails on this
@@ -169,6 +181,8 @@ pub struct View {
     pub today: Today,
     /// Why the registry could not be asked, where this is the last known one in its place.
     pub failed: Option<ModulesError>,
+    /// What a person should know about the copy of the registry and the clock, and that stopped nothing.
+    pub noticed: Vec<String>,
 }
 
 /// What was installed by an approval.
@@ -198,17 +212,22 @@ impl Modules {
     /// Asks the registry, remembers what it revokes, and installs what needs no person.
     pub fn refresh(&self, ledger: &mut Ledger, now: Now) -> Result<View, ModulesError> {
         let fetch = |registry: &Registry| Published::read(registry, &self.config);
-        let (registry, published) = self.trust.refresh_and(now.at, fetch)?;
+        let refreshed = self.trust.refresh_and(now.at, fetch);
+        let (registry, published) = refreshed.map_err(|error: ModulesError| {
+            let known = error.leaves_last_known().then(|| self.last_known(ledger.entries(), now.today));
+            let is_alone = matches!(known, Some(Err(ModulesError::Lost)));
+            if is_alone { ModulesError::Alone(Box::new(error)) } else { error }
+        })?;
         failpoint("refresh.known");
-        for notice in registry.notices() {
-            tracing::warn!("{notice}");
-        }
         for (module, it) in published.unsound.iter().flat_map(|(id, all)| all.iter().map(move |it| (id, it)))
         {
             tracing::warn!(%module, version = %it.version, "is refused: {}", it.why);
         }
         self.remember_revocations(&published, ledger, now)?;
         let mut view = self.view(registry, published, ledger.entries(), now.today);
+        for notice in &view.noticed {
+            tracing::warn!("{notice}");
+        }
         let installed = self.install_what_may_be(&mut view, ledger, now)?;
         if installed {
             let View { registry, mut published, .. } = view;
@@ -221,7 +240,10 @@ impl Modules {
 
     /// What is known without asking the registry.
     pub fn last_known(&self, entries: &[Entry], today: Date) -> Result<View, ModulesError> {
-        let registry = self.trust.last_known()?.ok_or(ModulesError::NeverRefreshed)?;
+        let registry = self.trust.last_known()?.ok_or_else(|| match Decisions::of(entries).is_empty() {
+            true => ModulesError::NeverRefreshed,
+            false => ModulesError::Lost,
+        })?;
         let published = Published::read(&registry, &self.config)?;
         Ok(self.view(registry, published, entries, today))
     }
@@ -303,7 +325,9 @@ impl Modules {
     ) -> Result<(), ModulesError> {
         let decisions = Decisions::of(ledger.entries());
         // A site may refuse what it runs whatever the registry says; what it does not run, only if there is such a thing.
-        if decisions.installed(module).is_none() {
+        let runs =
+            |installed: &Installed| version.as_ref().is_none_or(|version| installed.version == *version);
+        if !decisions.installed(module).is_some_and(runs) {
             self.last_known(ledger.entries(), now.today)?.offer(module, version.as_ref())?;
         }
         ledger.append(now.at, Event::Refused { module: module.clone(), version })?;
@@ -342,7 +366,10 @@ impl Modules {
         };
         let today = Today::new(today, &registry);
         let standings = standing::standings(&self.config, &published, &decisions, manifest, today);
-        View { registry, published, decisions, standings, today, failed: None }
+        // That nothing was known is how every site begins; at one that has decided something it was lost.
+        let is_told = |notice: &&Notice| **notice != Notice::Began || !decisions.is_empty();
+        let noticed = registry.notices().iter().filter(is_told).map(ToString::to_string).collect();
+        View { registry, published, decisions, standings, today, failed: None, noticed }
     }
 
     /// A revocation is for ever, so the site does not depend on its being repeated.

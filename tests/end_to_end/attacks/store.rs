@@ -93,6 +93,22 @@ fn damaged_copies_are_built_again() -> TestResult {
 }
 
 #[test]
+fn damaged_copies_while_nobody_answers() -> TestResult {
+    let case = Case::new()?;
+    let answers = case.forge.repository().display().to_string();
+    case.damage_copies(|file| std::fs::write(file, "torn"))?;
+    case.move_registry("http://127.0.0.1:1/")?;
+    let told = "what this site knew of its registry is lost";
+    let refused = case.run(AS_OF, &["refresh"])?.expect(1)?;
+    ensure!(refused.stderr.contains("cannot be read") && refused.stderr.contains(told), "{}", refused.stderr);
+    let refused = case.run(AS_OF, &["modules"])?.expect(1)?;
+    ensure!(refused.stderr.contains(told) && !refused.stderr.contains("never"), "{}", refused.stderr);
+    case.move_registry(&answers)?;
+    case.refreshes()?;
+    case.still_runs()
+}
+
+#[test]
 fn damaged_copies_do_not_let_an_old_registry_in() -> TestResult {
     for (what, damage) in DAMAGES {
         let case = Case::new()?;
@@ -144,9 +160,13 @@ fn a_site_that_lost_all_says_so_and_does_not_begin_anew_by_itself() -> TestResul
         "{}",
         refused.stderr
     );
-    // The remedy that it names.
+    // The remedy that it names. It is told, for whoever did not do it.
     std::fs::remove_dir_all(case.trust())?;
-    case.refreshes()?;
+    let told = "nothing of the registry was known here";
+    ensure!(case.refreshes()?.stderr.contains(told), "it is not told");
+    let status = case.run(AS_OF, &["status"])?.expect(6)?;
+    ensure!(status.stdout.contains(told), "{}", status.stdout);
+    ensure!(!case.refreshes()?.stderr.contains(told), "it is told again");
     case.still_runs()
 }
 

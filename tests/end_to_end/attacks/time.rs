@@ -58,11 +58,17 @@ fn a_clock_a_week_ahead_that_goes_back() -> TestResult {
     let back = case.refreshes()?;
     ensure!(back.stderr.contains("clock went back from 2026-11-08"), "{}", back.stderr);
     case.still_runs()?;
+    let status = case.run(AS_OF, &["status"])?.expect(6)?;
+    ensure!(status.stdout.contains("clock went back from 2026-11-08"), "{}", status.stdout);
+    let again = case.run(AS_OF, &["--json", "refresh"])?.ok()?.json()?;
+    ensure!(again["problems"].to_string().contains("clock went back from 2026-11-08"), "{again}");
     // What the registry signs next settles it.
     case.forge.revise("timestamp", |_| {})?;
     let settled = case.refreshes()?;
     ensure!(settled.stderr.contains("the clock was wrong then"), "{}", settled.stderr);
     ensure!(!case.refreshes()?.stderr.contains("clock"), "it is said again");
+    let status = case.run(AS_OF, &["status"])?;
+    ensure!(!status.stdout.contains("clock"), "{}", status.stdout);
     case.still_runs()
 }
 

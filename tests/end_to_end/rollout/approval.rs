@@ -138,6 +138,9 @@ fn what_a_site_refuses_does_not_run_there() -> TestResult {
     site.command(&["modules", "refuse", "control", "--version", "1.1.0"])?.ok()?;
     assert_eq!(listed(&site)?, ["control 1.0.0 installed", "control 1.1.0 refused"]);
     site.command(&["status"])?.ok()?;
+    // A slip of the finger is no refusal.
+    let unknown = site.command(&["modules", "refuse", "control", "--version", "8.8.8"])?.expect(1)?;
+    ensure!(unknown.stderr.contains("control 8.8.8 is not offered to this site"), "{}", unknown.stderr);
     // The whole module: no version of it, whatever comes.
     site.command(&["modules", "refuse", "control"])?.ok()?;
     trial.add("1.2.0", &[])?;
