@@ -3,7 +3,7 @@
 //! 1. What is still to be said of earlier retractions is said. A crash may have come in between.
 //! 2. Each bundle after the last one, and those that were set aside, whole: verified with the site's pinned key, opened, applied
 //!    in one transaction that also notes how far the list was gone through.
-//! 3. After retractions: the tables are written anew, the statements are signed and kept, and the linker is told.
+//! 3. After deletions: the tables are written anew, the statements are signed and kept, and the linker is told.
 //!
 //! Whatever is killed, and when: what was not noted is done again, and what was done is recognised. Memory: one bundle.
 
@@ -19,7 +19,7 @@ use crate::failpoint;
 use crate::keys::KeyPairs;
 use crate::linker_client::{LinkerClient, LinkerError, ReceivedBundle};
 use crate::rekey::TokenKey;
-use crate::store::{Applied, Opened, Store, StoreError};
+use crate::store::{Applied, Opened, Outcome, Store, StoreError};
 
 /// Collecting ended early. What was applied is applied; the rest comes next time.
 #[derive(Debug, thiserror::Error)]
@@ -49,8 +49,12 @@ pub struct Collection {
     pub rows_kept_out: u64,
     /// Retractions among them.
     pub retractions: u64,
-    /// Rows that they deleted.
+    /// Rows that were deleted: by them, or because a former token was told of whom an earlier one had retracted.
     pub rows_deleted: u64,
+    /// Patients whose former tokens were told, and were not known before.
+    pub renewed: u64,
+    /// Former tokens that were told otherwise before: the first word counts.
+    pub contradicted: u64,
     /// Deletion statements that the linker took.
     pub statements: u64,
     /// Bundles that were set aside; `status` says why.
@@ -150,9 +154,18 @@ impl Collecting<'_> {
         let recipients: Vec<_> = message.encryption.recipients.iter().map(|it| it.key).collect();
         let keys = self.keys.of(&recipients).into_iter().map(|pair| pair.name.to_string()).collect();
         let opened = Opened { header: &header, content: &content, keys };
-        let applied = store.apply(position, &opened, self.token_key, (self.clock)())?;
+        let Outcome { applied, renewals } = store.apply(position, &opened, self.token_key, (self.clock)())?;
         failpoint::reach(failpoint::COMMITTED);
-        tracing::info!(bundle = %id, site = %message.site, sequence = message.sequence, "{applied:?}");
+        tracing::info!(bundle = %id, site = %message.site, sequence = message.sequence, "{applied:?}, {renewals:?}");
+        if renewals.contradicted > 0 {
+            tracing::warn!(
+                bundle = %id, site = %message.site, contradicted = renewals.contradicted,
+                "former tokens that were told otherwise before; the first word counts"
+            );
+        }
+        done.renewed += renewals.patients;
+        done.contradicted += renewals.contradicted;
+        done.rows_deleted += renewals.rows_deleted;
         match applied {
             Applied::Rows { rows, retracted } => {
                 (done.bundles, done.rows) = (done.bundles + 1, done.rows + rows);
@@ -201,7 +214,7 @@ impl Collecting<'_> {
     /// Says of every retraction that was applied that it was; not before what it deleted is gone from the disk.
     fn say_what_was_deleted(&self, store: &mut Store, done: &mut Collection) -> Result<(), CollectError> {
         let mut due = store.due_statements()?;
-        if due.iter().any(|due| due.signed.is_none()) {
+        if store.is_erase_due()? || due.iter().any(|due| due.signed.is_none()) {
             store.erase()?;
             failpoint::reach(failpoint::ERASED);
         }

@@ -13,8 +13,14 @@ pub fn collection(done: &Collection) -> String {
     if done.rows_kept_out > 0 {
         let _ = write!(text, "; {} rows of retracted patients stayed out", done.rows_kept_out);
     }
-    if done.retractions > 0 {
-        let _ = write!(text, "; {} retractions deleted {} rows", done.retractions, done.rows_deleted);
+    if done.renewed > 0 {
+        let _ = write!(text, "; {} patients are known by the token of a new epoch", done.renewed);
+    }
+    if done.contradicted > 0 {
+        let _ = write!(text, "; {} former tokens were told otherwise before, see the log", done.contradicted);
+    }
+    if done.retractions > 0 || done.rows_deleted > 0 {
+        let _ = write!(text, "; {} retractions, {} rows deleted", done.retractions, done.rows_deleted);
     }
     if done.statements > 0 {
         let _ = write!(text, "; the linker was told of {} deletions", done.statements);

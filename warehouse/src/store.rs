@@ -9,6 +9,7 @@
 //! elsewhere on the disk.
 
 mod apply;
+mod renewed;
 mod rows;
 mod schema;
 mod sites;
@@ -23,14 +24,15 @@ use lockgate_signing::digest::Digest;
 use lockgate_signing::ids::BundleId;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-pub use self::apply::{Applied, Opened};
+pub use self::apply::{Applied, Opened, Outcome};
+pub use self::renewed::Renewals;
 pub use self::rows::{OutputRows, TableRow};
 pub use self::sites::{PinnedKey, SiteRow};
 pub use self::statements::{DueStatement, RetractionRow, WaitingRow};
 
 const BUSY: Duration = Duration::from_secs(10);
 /// The version of [`schema::SCHEMA`], in `PRAGMA user_version`.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 
 /// The store cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +42,7 @@ pub enum StoreError {
     Missing(PathBuf),
     /// Made by another version.
     #[error(
-        "the tables have schema {found}, this program needs {SCHEMA_VERSION}; use the version that made them"
+        "the tables have schema {found}, this program needs {SCHEMA_VERSION}; use the version that made them, or collect everything anew into an empty folder"
     )]
     Schema {
         /// What they have.
@@ -102,11 +104,26 @@ impl Store {
         Ok(Self { connection })
     }
 
+    /// Whether rows were deleted outside of a retraction, and not erased yet.
+    pub fn is_erase_due(&self) -> Result<bool> {
+        Ok(self.erase_due()? != 0)
+    }
+
+    fn erase_due(&self) -> Result<i64> {
+        Ok(self.connection.query_row("SELECT erase_due FROM progress", [], |row| row.get(0))?)
+    }
+
     /// Writes the tables anew and empties the log, so that what was deleted is in none of their files.
     pub fn erase(&self) -> Result<()> {
+        let due = self.erase_due()?;
         self.connection.execute_batch("VACUUM")?;
         let busy: i64 = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-        if busy == 0 { Ok(()) } else { Err(StoreError::NotErased) }
+        if busy != 0 {
+            return Err(StoreError::NotErased);
+        }
+        // What was deleted in the meantime is still due.
+        self.connection.execute("UPDATE progress SET erase_due = 0 WHERE erase_due = ?1", [due])?;
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod crashes;
 mod forged;
+mod oprf;
 mod returns;
 mod spread;
 

@@ -4,24 +4,29 @@
 //! themselves. Of two extracts of a site, module and period, the later in the chain stays. A retraction holds against
 //! every extract of the module that was made before it, from whichever site and whenever it comes; and against those that are
 //! made later, until the site that retracted sends the token again: then whoever it stands for no longer objects there.
+//! A token of an earlier epoch is the token that it has become (`renewed.rs`), whenever that was told.
 
-use lockgate_signing::block::{Column, PatientTable, Values};
+use lockgate_signing::block::{Column, PatientTable, Token, Values};
 use lockgate_signing::bundle::{BundleHeader, BundleKind, ColumnKind, OutputInfo};
 use lockgate_signing::envelope::Verified;
-use lockgate_signing::ids::BundleId;
+use lockgate_signing::ids::{BundleId, Name};
 use lockgate_signing::opened::OpenedBundle;
 use rusqlite::types::{ToSql, Value};
 use rusqlite::{OptionalExtension as _, Transaction, TransactionBehavior, params};
 
+use super::renewed::Renewals;
 use super::rows::{BUNDLE, EPOCH, code_text};
 use super::{Result, Store, bundle_id, quoted, signed, unsigned};
 use crate::failpoint;
-use crate::rekey::{StoredToken, TokenKey};
+use crate::rekey::{Rekeying, StoredToken, TokenKey};
 
 /// The kinds of stored tokens, beside those of links. Who is kept out is known by another one than who has rows: the list of
 /// them cannot be joined with anything, and after a deletion the patient's own is nowhere.
 const PATIENT: &str = "patient";
 const KEPT_OUT: &str = "kept-out";
+/// What a token of an earlier epoch is found by, and what hides what it has become.
+const FORMER: &str = "former";
+const RENEWED: &str = "renewed";
 
 /// A bundle that was verified and opened.
 #[derive(Debug)]
@@ -58,6 +63,16 @@ pub enum Applied {
     Again,
 }
 
+/// A bundle, and what it told of former tokens.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// What became of it.
+    pub applied: Applied,
+    /// What followed from the former tokens that it told.
+    pub renewals: Renewals,
+}
+
 impl Store {
     /// How far the linker's list was gone through.
     pub fn position(&self) -> Result<u64> {
@@ -92,14 +107,15 @@ impl Store {
         opened: &Opened<'_>,
         key: &TokenKey,
         now_s: i64,
-    ) -> Result<Applied> {
+    ) -> Result<Outcome> {
         self.write(|transaction| {
-            let applying = Applying { transaction, opened, key };
-            let applied = applying.apply(now_s)?;
+            let rekeyings = Rekeyings::of(key, &opened.header.message().purpose);
+            let applying = Applying { transaction, opened, key, rekeyings };
+            let outcome = applying.apply(now_s)?;
             transaction.execute("DELETE FROM waiting WHERE position = ?1", [signed(position)])?;
             go_on(transaction, position)?;
             failpoint::reach(failpoint::BEFORE_COMMIT);
-            Ok(applied)
+            Ok(outcome)
         })
     }
 
@@ -116,25 +132,51 @@ fn go_on(transaction: &Transaction<'_>, position: u64) -> Result<()> {
     Ok(())
 }
 
-struct Applying<'a> {
-    transaction: &'a Transaction<'a>,
-    opened: &'a Opened<'a>,
+pub(super) struct Applying<'a> {
+    pub(super) transaction: &'a Transaction<'a>,
+    pub(super) opened: &'a Opened<'a>,
     key: &'a TokenKey,
+    pub(super) rekeyings: Rekeyings,
+}
+
+/// What patients' tokens of one purpose are stored under.
+pub(super) struct Rekeyings {
+    pub(super) patient: Rekeying,
+    pub(super) kept_out: Rekeying,
+    pub(super) former: Rekeying,
+    pub(super) renewed: Rekeying,
+}
+
+impl Rekeyings {
+    fn of(key: &TokenKey, purpose: &Name) -> Self {
+        let of = |kind| key.purpose(purpose, kind);
+        Self { patient: of(PATIENT), kept_out: of(KEPT_OUT), former: of(FORMER), renewed: of(RENEWED) }
+    }
+}
+
+/// What was deleted of one patient and module.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Deleted {
+    /// Whether any bundle of the module had the patient.
+    pub(super) known: bool,
+    pub(super) rows: u64,
+    /// Those of them that other sites had sent.
+    pub(super) rows_of_others: u64,
 }
 
 impl Applying<'_> {
-    fn header(&self) -> &BundleHeader {
+    pub(super) fn header(&self) -> &BundleHeader {
         self.opened.header.message()
     }
 
-    fn apply(&self, now_s: i64) -> Result<Applied> {
+    fn apply(&self, now_s: i64) -> Result<Outcome> {
         let id = self.opened.header.id();
         let before: Option<i64> = self
             .transaction
             .query_row("SELECT number FROM bundle WHERE id = ?1", [id.0.as_bytes()], |row| row.get(0))
             .optional()?;
         if before.is_some() {
-            return Ok(Applied::Again);
+            return Ok(Outcome { applied: Applied::Again, renewals: Renewals::default() });
         }
         let header = self.header();
         self.transaction.execute(
@@ -154,10 +196,13 @@ impl Applying<'_> {
             ],
         )?;
         let number = self.transaction.last_insert_rowid();
-        match header.kind {
+        // Also where the bundle itself comes too late: what it tells stays true.
+        let renewals = self.renew(number)?;
+        let applied = match header.kind {
             BundleKind::Extract => self.apply_extract(number),
             BundleKind::Retraction => self.apply_retraction(number, now_s),
-        }
+        }?;
+        Ok(Outcome { applied, renewals })
     }
 
     /// Replaces what the site sent for the module and period before, or stays out for what it sent later.
@@ -181,7 +226,7 @@ impl Applying<'_> {
             return Ok(Applied::Replaced);
         }
         for (earlier, _) in others {
-            for table in self.tables()? {
+            for table in self.tables(module)? {
                 let sql = format!("DELETE FROM {} WHERE {BUNDLE} = ?1", quoted(&table));
                 self.transaction.execute(&sql, [earlier])?;
             }
@@ -193,11 +238,11 @@ impl Applying<'_> {
         self.insert(number)
     }
 
-    /// The tables of the module's outputs, in every shape that they have had.
-    fn tables(&self) -> Result<Vec<String>> {
+    /// The tables of a module's outputs, in every shape that they have had.
+    fn tables(&self, module: &str) -> Result<Vec<String>> {
         let mut statement =
             self.transaction.prepare_cached("SELECT table_name FROM output WHERE module = ?1")?;
-        let names = statement.query_map([self.header().module.id.as_str()], |row| row.get(0))?;
+        let names = statement.query_map([module], |row| row.get(0))?;
         Ok(names.collect::<rusqlite::Result<_>>()?)
     }
 
@@ -231,22 +276,26 @@ impl Applying<'_> {
     /// The stored token of each patient of the bundle, in the order of its table; `None`: retracted.
     fn tokens(&self, number: i64) -> Result<Vec<Option<StoredToken>>> {
         let header = self.header();
-        let rekey = self.key.purpose(&header.purpose, PATIENT);
-        let rekey_kept_out = self.key.purpose(&header.purpose, KEPT_OUT);
-        let links: Vec<_> =
-            header.tokens.links.iter().map(|kind| (kind, self.key.purpose(&header.purpose, kind))).collect();
+        // A link kind is text of the site's: it cannot pass for one of the kinds above.
+        let of_links = |kind: &String| self.key.purpose(&header.purpose, &format!("link {kind}"));
+        let links: Vec<_> = header.tokens.links.iter().map(|kind| (kind, of_links(kind))).collect();
         let module = header.module.id.as_str();
         let mut find = self
             .transaction
             .prepare_cached("SELECT site, snapshot_at_s FROM retracted WHERE module = ?1 AND token = ?2")?;
         let mut lift =
             self.transaction.prepare_cached("DELETE FROM retracted WHERE module = ?1 AND token = ?2")?;
-        let mut insert = self.transaction.prepare_cached("INSERT INTO patient VALUES (?1, ?2, ?3)")?;
-        let mut insert_link = self.transaction.prepare_cached("INSERT INTO link VALUES (?1, ?2, ?3, ?4)")?;
+        // Two of a bundle may be one by now: only a site that lies has both, and it must not stop the others.
+        let mut insert = self.transaction.prepare_cached(
+            "INSERT INTO patient VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET type_2 = max(type_2, excluded.type_2)",
+        )?;
+        let mut insert_link = self
+            .transaction
+            .prepare_cached("INSERT INTO link VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING")?;
         let mut tokens = Vec::new();
         for PatientTable { tokens: sent, type_2, links: sent_links } in &self.opened.content.patients {
             for (row, token) in sent.iter().enumerate() {
-                let (token, kept_out) = (rekey.token(token), rekey_kept_out.token(token));
+                let (token, kept_out) = self.stored(&self.current(token)?);
                 let found: Option<(String, i64)> = find
                     .query_row(params![module, kept_out], |row| Ok((row.get(0)?, row.get(1)?)))
                     .optional()?;
@@ -358,58 +407,30 @@ impl Applying<'_> {
         Ok(table)
     }
 
+    /// What a patient is stored under: where there are rows, and where rows are kept out.
+    pub(super) fn stored(&self, token: &Token) -> (StoredToken, StoredToken) {
+        (self.rekeyings.patient.token(token), self.rekeyings.kept_out.token(token))
+    }
+
     /// Deletes the rows of the retraction's tokens from every site's bundles of the module, and keeps them out.
     fn apply_retraction(&self, number: i64, now_s: i64) -> Result<Applied> {
         let header = self.header();
         let module = header.module.id.as_str();
-        let rekey = self.key.purpose(&header.purpose, PATIENT);
-        let rekey_kept_out = self.key.purpose(&header.purpose, KEPT_OUT);
-        let mut deletes = Vec::new();
-        for table in self.tables()? {
-            for column in self.patient_columns(&table)? {
-                let (table, column) = (quoted(&table), quoted(&column));
-                // Whose rows they were is counted, so that a site that has others' rows deleted by the thousand is seen.
-                deletes.push((
-                    format!(
-                        "SELECT count(*), coalesce(sum(b.site <> ?2), 0) FROM {table} t JOIN bundle b ON b.number = t.{BUNDLE}
-                         WHERE t.{column} = ?1"
-                    ),
-                    format!("DELETE FROM {table} WHERE {column} = ?1"),
-                ));
-            }
-        }
+        let columns = self.patient_columns(module)?;
         let mut keep_out = self.transaction.prepare_cached(
             "INSERT INTO retracted (module, token, site, snapshot_at_s) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (module, token) DO UPDATE SET site = ?3, snapshot_at_s = ?4 WHERE snapshot_at_s < ?4",
         )?;
         let (mut patients, mut rows, mut rows_of_others) = (0_u64, 0_u64, 0_u64);
         for token in self.opened.content.patients.iter().flat_map(|table| &table.tokens) {
-            let (token, kept_out) = (rekey.token(token), rekey_kept_out.token(token));
+            let (token, kept_out) = self.stored(&self.current(token)?);
             if self.withdrawn_since(module, &token)? {
                 continue;
             }
-            let mut found = 0;
-            for (count, delete) in &deletes {
-                let counts = |row: &rusqlite::Row<'_>| Ok((unsigned(row.get(0)?), unsigned(row.get(1)?)));
-                let (of_all, of_others) = self
-                    .transaction
-                    .prepare_cached(count)?
-                    .query_row(params![token, header.site.as_str()], counts)?;
-                if of_all > 0 {
-                    self.transaction.prepare_cached(delete)?.execute([token])?;
-                }
-                found += of_all;
-                rows_of_others += of_others;
-            }
-            rows += found;
-            let mut known = 0;
-            for table in ["link", "patient"] {
-                let sql = format!(
-                    "DELETE FROM {table} WHERE token = ?1 AND bundle IN (SELECT number FROM bundle WHERE module = ?2)"
-                );
-                known = self.transaction.prepare_cached(&sql)?.execute(params![token, module])?;
-            }
-            patients += u64::from(known > 0);
+            let deleted = self.delete(module, &columns, &token)?;
+            patients += u64::from(deleted.known);
+            rows += deleted.rows;
+            rows_of_others += deleted.rows_of_others;
             keep_out.execute(params![module, kept_out, header.site.as_str(), header.snapshot_at_s])?;
         }
         self.transaction.execute(
@@ -425,6 +446,41 @@ impl Applying<'_> {
         Ok(Applied::Deleted { patients, rows })
     }
 
+    /// Deletes what every site has sent of a patient for a module. Whose rows they were is counted, so that a site that has
+    /// others' rows deleted by the thousand is seen.
+    pub(super) fn delete(
+        &self,
+        module: &str,
+        columns: &[PatientColumn],
+        token: &StoredToken,
+    ) -> Result<Deleted> {
+        let site = self.header().site.as_str();
+        let mut deleted = Deleted::default();
+        for PatientColumn { table, column } in columns {
+            let (table, column) = (quoted(table), quoted(column));
+            let count = format!(
+                "SELECT count(*), coalesce(sum(b.site <> ?2), 0) FROM {table} t JOIN bundle b ON b.number = t.{BUNDLE}
+                 WHERE t.{column} = ?1"
+            );
+            let counts = |row: &rusqlite::Row<'_>| Ok((unsigned(row.get(0)?), unsigned(row.get(1)?)));
+            let (of_all, of_others) =
+                self.transaction.prepare_cached(&count)?.query_row(params![token, site], counts)?;
+            if of_all > 0 {
+                let delete = format!("DELETE FROM {table} WHERE {column} = ?1");
+                self.transaction.prepare_cached(&delete)?.execute([token])?;
+            }
+            deleted.rows += of_all;
+            deleted.rows_of_others += of_others;
+        }
+        for table in ["link", "patient"] {
+            let sql = format!(
+                "DELETE FROM {table} WHERE token = ?1 AND bundle IN (SELECT number FROM bundle WHERE module = ?2)"
+            );
+            deleted.known = self.transaction.prepare_cached(&sql)?.execute(params![token, module])? > 0;
+        }
+        Ok(deleted)
+    }
+
     /// Whether the site itself has sent the token again since: a retraction that a courier held back undoes no withdrawal.
     fn withdrawn_since(&self, module: &str, token: &StoredToken) -> Result<bool> {
         let header = self.header();
@@ -436,15 +492,25 @@ impl Applying<'_> {
         Ok(statement.query_row(values, |row| row.get(0))?)
     }
 
-    fn patient_columns(&self, table: &str) -> Result<Vec<String>> {
-        let columns: String = self.transaction.query_row(
-            "SELECT columns FROM output WHERE table_name = ?1",
-            [table],
-            |row| row.get(0),
-        )?;
-        let named = columns.lines().filter_map(|line| line.strip_suffix(" patient"));
-        Ok(named.map(str::to_owned).collect())
+    /// The columns of a module's tables that name patients.
+    pub(super) fn patient_columns(&self, module: &str) -> Result<Vec<PatientColumn>> {
+        let mut statement =
+            self.transaction.prepare_cached("SELECT table_name, columns FROM output WHERE module = ?1")?;
+        let outputs = statement.query_map([module], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let outputs: Vec<(String, String)> = outputs.collect::<rusqlite::Result<_>>()?;
+        let columns = outputs.iter().flat_map(|(table, columns)| {
+            let named = columns.lines().filter_map(|line| line.strip_suffix(" patient"));
+            named.map(|column| PatientColumn { table: table.clone(), column: column.to_owned() })
+        });
+        Ok(columns.collect())
     }
+}
+
+/// A column that names patients.
+#[derive(Debug)]
+pub(super) struct PatientColumn {
+    pub(super) table: String,
+    pub(super) column: String,
 }
 
 /// What a column holds, as the catalogue of tables tells it: what is the same goes into one table.

@@ -4,9 +4,11 @@ pub(super) const SCHEMA: &str = "
 -- How far the linker's list was gone through.
 CREATE TABLE progress (
     one INTEGER PRIMARY KEY CHECK (one = 1),
-    position INTEGER NOT NULL
+    position INTEGER NOT NULL,
+    -- The bundle by which retracted rows were deleted that may still be in free parts of these files; 0: none.
+    erase_due INTEGER NOT NULL
 ) STRICT;
-INSERT INTO progress VALUES (1, 0);
+INSERT INTO progress VALUES (1, 0, 0);
 -- The keys of sites, pinned by the operator.
 CREATE TABLE site_key (
     id BLOB PRIMARY KEY,
@@ -70,6 +72,13 @@ CREATE TABLE retracted (
     site TEXT NOT NULL,
     snapshot_at_s INTEGER NOT NULL,
     PRIMARY KEY (module, token)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX retracted_token ON retracted (token);
+-- What a token of an earlier epoch has become: found by a keyed hash of the former token, and masked with another. So it can
+-- be read with that token and the key, and joined with nothing.
+CREATE TABLE renewed (
+    former BLOB PRIMARY KEY,
+    later BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 -- What is to be said of a retraction: after it was applied, after the log was emptied, after the linker took it.
 CREATE TABLE statement (

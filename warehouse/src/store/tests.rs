@@ -1,8 +1,11 @@
 //! What is applied in which order: bundles overtake each other, and practices know of a person at different times.
 
-use lockgate_signing::block::{Bitmap, Column, LinkTokens, PatientTable, Rows, Token, Values};
+mod epochs;
+
+use lockgate_signing::block::{Bitmap, Column, FormerTable, LinkTokens, PatientTable, Rows, Token, Values};
 use lockgate_signing::bundle::{
-    BundleHeader, BundleKind, ColumnInfo, ColumnKind, Counts, ModuleRef, OutputInfo, TokenInfo, TokenScheme,
+    BlockRef, BundleHeader, BundleKind, ColumnInfo, ColumnKind, Counts, FormerTokens, ModuleRef, OutputInfo,
+    TokenInfo, TokenScheme,
 };
 use lockgate_signing::digest::Digest;
 use lockgate_signing::encryption::{Encryption, WrappedKey};
@@ -11,7 +14,7 @@ use lockgate_signing::keys::SigningKey;
 use lockgate_signing::opened::OpenedBundle;
 use lockgate_signing::sealed::SealingKeyId;
 
-use super::{Applied, Opened, Store};
+use super::{Applied, Opened, Outcome, Renewals, Store};
 use crate::rekey::TokenKey;
 
 const TABLE: &str = "m/events";
@@ -32,24 +35,35 @@ struct Sent<'a> {
     day: i64,
     kind: BundleKind,
     who: &'a [(Token, f64)],
+    module: &'a str,
+    /// What the token of each of them was; nothing: it is not told.
+    former: &'a [Token],
 }
 
 impl<'a> Sent<'a> {
     fn extract(site: &'a str, sequence: u64, day: i64, who: &'a [(Token, f64)]) -> Self {
-        Self { site, sequence, day, kind: BundleKind::Extract, who }
+        Self { site, sequence, day, kind: BundleKind::Extract, who, module: "m", former: &[] }
     }
 
     fn retraction(site: &'a str, sequence: u64, day: i64, who: &'a [(Token, f64)]) -> Self {
         Self { kind: BundleKind::Retraction, ..Self::extract(site, sequence, day, who) }
     }
 
+    /// The same, telling what its tokens were.
+    fn telling(self, former: &'a [Token]) -> Self {
+        assert_eq!(former.len(), self.who.len());
+        Self { former, ..self }
+    }
+
+    /// The same, of another module.
+    fn of(self, module: &'a str) -> Self {
+        Self { module, ..self }
+    }
+
     fn header(&self) -> Verified<BundleHeader> {
         let digest = |text: &str| Digest::of(text.as_bytes());
-        let block = |rows: usize| lockgate_signing::bundle::BlockRef {
-            digest: digest("block"),
-            bytes: 1,
-            rows: rows as u32,
-        };
+        let block = |rows: usize| BlockRef { digest: digest("block"), bytes: 1, rows: rows as u32 };
+        let former = FormerTokens { epoch: 1, blocks: vec![block(self.who.len())] };
         let info = |name: &str, kind| ColumnInfo { name: name.parse().unwrap(), kind };
         let columns =
             vec![info("patient", ColumnKind::Patient), info("value", ColumnKind::Number { decimals: 2 })];
@@ -66,7 +80,7 @@ impl<'a> Sent<'a> {
             previous: (self.sequence > 1)
                 .then(|| lockgate_signing::ids::BundleId(digest(&self.sequence.to_string()))),
             module: ModuleRef {
-                id: "m".parse().unwrap(),
+                id: self.module.parse().unwrap(),
                 version: semver::Version::new(1, 0, 0),
                 manifest: digest("manifest"),
                 component: digest("component"),
@@ -78,9 +92,9 @@ impl<'a> Sent<'a> {
             purpose: "care".parse().unwrap(),
             tokens: TokenInfo {
                 scheme: TokenScheme::SealedKey,
-                epoch: 1,
+                epoch: 2,
                 links: if is_extract { vec!["nhs-number".to_owned()] } else { Vec::new() },
-                former: None,
+                former: (!self.former.is_empty()).then_some(former),
             },
             period: "2026-10".parse().unwrap(),
             snapshot_at_s: self.day * 86_400,
@@ -120,7 +134,11 @@ impl<'a> Sent<'a> {
                 links: if is_extract { vec![links] } else { Vec::new() },
             }],
             codes: Vec::new(),
-            former: Vec::new(),
+            former: if self.former.is_empty() {
+                Vec::new()
+            } else {
+                vec![FormerTable { tokens: self.former.to_vec(), missing: Bitmap::none(rows) }]
+            },
             outputs: if is_extract { vec![vec![Rows { rows, columns }]] } else { Vec::new() },
         }
     }
@@ -137,12 +155,21 @@ impl Scene {
     }
 
     fn apply(&mut self, sent: &Sent<'_>) -> Applied {
+        self.apply_telling(sent).applied
+    }
+
+    /// What followed from what a bundle told of former tokens.
+    fn renewals(&mut self, sent: &Sent<'_>) -> Renewals {
+        self.apply_telling(sent).renewals
+    }
+
+    fn apply_telling(&mut self, sent: &Sent<'_>) -> Outcome {
         self.position += 1;
         let (header, content) = (sent.header(), sent.content());
         let opened = Opened { header: &header, content: &content, keys: vec!["warehouse".to_owned()] };
-        let applied = self.store.apply(self.position, &opened, &self.key, 0).unwrap();
+        let outcome = self.store.apply(self.position, &opened, &self.key, 0).unwrap();
         assert_eq!(self.store.position().unwrap(), self.position);
-        applied
+        outcome
     }
 
     /// Site and value of every row, in order.
@@ -150,7 +177,11 @@ impl Scene {
         if self.store.tables().unwrap().is_empty() {
             return Vec::new();
         }
-        let rows = self.store.rows(TABLE, None, None, 1_000).unwrap();
+        self.rows_of(TABLE)
+    }
+
+    fn rows_of(&self, table: &str) -> Vec<(String, f64)> {
+        let rows = self.store.rows(table, None, None, 1_000).unwrap();
         let mut rows: Vec<_> = rows
             .rows
             .into_iter()
@@ -158,6 +189,26 @@ impl Scene {
             .collect();
         rows.sort_by(|one, other| one.partial_cmp(other).unwrap());
         rows
+    }
+
+    /// Values of the rows that are stored under a token.
+    fn values_under(&self, token: &Token) -> Vec<f64> {
+        let stored = self.key.purpose(&"care".parse().unwrap(), "patient").token(token);
+        let stored: String = stored.iter().map(|byte| format!("{byte:02x}")).collect();
+        let rows = self.store.rows(TABLE, None, None, 1_000).unwrap().rows;
+        let mut values: Vec<f64> =
+            rows.iter().filter(|row| row[2] == stored).map(|row| row[3].as_f64().unwrap()).collect();
+        values.sort_by(f64::total_cmp);
+        values
+    }
+
+    /// Everything that is in the folder.
+    fn on_disk(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for file in std::fs::read_dir(self.dir.path()).unwrap() {
+            bytes.extend(std::fs::read(file.unwrap().path()).unwrap());
+        }
+        bytes
     }
 
     fn count(&self, table: &str) -> u64 {
@@ -254,13 +305,6 @@ fn nothing_of_many_rows_that_were_deleted_is_left_on_the_disk() {
     let _ = scene.apply(&Sent::extract("A81001", 1, 1, &all));
     let gone: Vec<(Token, f64)> = all.iter().step_by(3).copied().collect();
     let rekey = scene.key.purpose(&"care".parse().unwrap(), "patient");
-    let on_disk = |scene: &Scene| {
-        let mut bytes = Vec::new();
-        for file in std::fs::read_dir(scene.dir.path()).unwrap() {
-            bytes.extend(std::fs::read(file.unwrap().path()).unwrap());
-        }
-        bytes
-    };
     let found = |bytes: &[u8], pieces: &mut dyn Iterator<Item = Vec<u8>>| {
         let pieces: std::collections::HashSet<Vec<u8>> = pieces.collect();
         let lengths: std::collections::BTreeSet<usize> = pieces.iter().map(Vec::len).collect();
@@ -270,11 +314,11 @@ fn nothing_of_many_rows_that_were_deleted_is_left_on_the_disk() {
             .sum::<usize>()
     };
     let values = || gone.iter().map(|(_, value)| value.to_be_bytes().to_vec());
-    let before = on_disk(&scene);
+    let before = scene.on_disk();
     assert!(found(&before, &mut values()) >= gone.len(), "the search would not find them");
     let _ = scene.apply(&Sent::retraction("A81001", 2, 2, &gone));
     scene.store.erase().unwrap();
-    let after = on_disk(&scene);
+    let after = scene.on_disk();
     assert_eq!(found(&after, &mut values()), 0, "values are left");
     // In the list of those who are kept out they have other names.
     let mut tokens = gone.iter().map(|(sent, _)| rekey.token(sent).to_vec());

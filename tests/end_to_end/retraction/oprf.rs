@@ -1,0 +1,132 @@
+//! Retraction across epochs, where tokens are made by a real keyholder.
+
+use anyhow::ensure;
+use lockgate_tests::opened::files;
+use lockgate_tests::{Keyholder, Site, SiteOptions, Stage, Warehouse};
+
+use super::{OTHER_VALUE, Practice, VALUE, history, retractions, values};
+use crate::TestResult;
+use crate::tokens::publish_epochs;
+
+const DOMAIN: &str = "care-data";
+/// What the patient has in a month that is not extracted again.
+const OLD_VALUE: f64 = 23.4844;
+const OLD: usize = 0;
+const NEW: usize = 1;
+
+/// Two practices that have their tokens of one keyholder. The patient is at the first.
+struct Two {
+    stage: Stage,
+    keyholder: Keyholder,
+    old: Practice,
+    new: Practice,
+    sites: [Site; 2],
+    warehouse: Warehouse,
+}
+
+impl Two {
+    fn new() -> anyhow::Result<Self> {
+        let stage = Stage::new(&["gp-monthly"])?;
+        let mut keyholder = Keyholder::new(&stage.binaries, stage.folder(), &[DOMAIN])?;
+        keyholder.start()?;
+        publish_epochs(&stage, &keyholder, &[(1, "2026-01-01", "2027-12-31")])?;
+        let old = Practice::with_patient(&stage, "old", 1)?;
+        old.measure("1000001", "2026-08-10", OLD_VALUE)?;
+        let new = Practice::new(&stage, "new", 101)?;
+        let site = |name: &str, practice: &Practice| -> anyhow::Result<Site> {
+            let options = SiteOptions::practice(name, &practice.database);
+            let site = stage.site(name, SiteOptions { keyholder: Some(keyholder.url()), ..options })?;
+            let key = site.state().join("site-key.pub.pem").display().to_string();
+            keyholder.command(&["site", "add", name, &key, "--patients", "300"])?.ok()?;
+            Ok(site)
+        };
+        let sites = [site("A81001", &old)?, site("B82002", &new)?];
+        let warehouse = Warehouse::of(&stage)?;
+        sites.iter().try_for_each(|site| site.run().map(drop))?;
+        let two = Self { stage, keyholder, old, new, sites, warehouse };
+        two.collect()?;
+        let sent = values(&two.warehouse)?;
+        ensure!(sent == [OLD_VALUE, OTHER_VALUE, OTHER_VALUE, VALUE], "{sent:?}");
+        Ok(two)
+    }
+
+    fn collect(&self) -> anyhow::Result<serde_json::Value> {
+        self.warehouse.collect(&self.stage.linker.url())
+    }
+
+    /// A site runs; the warehouse collects; the site hears of it.
+    fn run(&mut self, site: usize, day: &str) -> anyhow::Result<serde_json::Value> {
+        day.clone_into(&mut self.sites[site].options.as_of);
+        self.sites[site].run()?;
+        let collected = self.collect()?;
+        self.sites[site].command(&["push"])?.ok()?;
+        Ok(collected)
+    }
+
+    /// A second epoch begins in December; the first one is answered for until March.
+    fn rotate(&mut self) -> TestResult {
+        self.keyholder.command(&["key", "new", DOMAIN])?.ok()?;
+        self.keyholder.stop()?;
+        self.keyholder.start()?;
+        let epochs = [(1, "2026-01-01", "2027-03-31"), (2, "2026-12-01", "2027-12-31")];
+        publish_epochs(&self.stage, &self.keyholder, &epochs)?;
+        // What is published is known from here on: on later days, this registry's timestamp has expired.
+        self.sites.iter().try_for_each(|site| site.command(&["refresh"])?.ok().map(drop))
+    }
+
+    /// The patient registers at the new practice, under another local id, and objects before anything was sent from there.
+    fn move_and_object(&self, day: &str) -> TestResult {
+        self.new.record.patient("7000001", 1, "E01990001")?;
+        self.new.object("7000001", day)
+    }
+
+    /// Neither value of the patient is in the tables, nor anywhere on the warehouse's disk.
+    fn is_forgotten(&self) -> TestResult {
+        let left = values(&self.warehouse)?;
+        ensure!(left.iter().all(|value| *value == OTHER_VALUE), "{left:?}");
+        for file in files(self.warehouse.folder())? {
+            let bytes = std::fs::read(&file)?;
+            for value in [VALUE, OLD_VALUE] {
+                let found = bytes.windows(8).any(|window| window == value.to_be_bytes());
+                ensure!(!found, "{} holds {value}", file.display());
+            }
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_retraction_of_the_new_epoch_deletes_what_was_sent_in_the_old_one() -> TestResult {
+    let mut two = Two::new()?;
+    two.rotate()?;
+    let collected = two.run(OLD, "2026-12-01")?;
+    ensure!(collected["renewed"] == 2 && collected["contradicted"] == 0, "{collected}");
+    // One patient has one token, though the months are of two epochs.
+    let rows = two.warehouse.rows(super::EVENTS)?;
+    let tokens = |value: f64| rows.iter().filter(move |row| row["value"] == value).map(|row| &row["patient"]);
+    ensure!(tokens(OLD_VALUE).count() == 1 && tokens(OLD_VALUE).eq(tokens(VALUE)), "{rows:?}");
+
+    // The new practice never had a token of the old epoch for her.
+    two.move_and_object("2026-12-02")?;
+    let collected = two.run(NEW, "2026-12-03")?;
+    let retracted = retractions(&two.stage, &two.sites[NEW])?;
+    ensure!(retracted.len() == 1 && retracted[0].header.tokens.epoch == 2, "{} retractions", retracted.len());
+    ensure!(collected["statements"] == 1 && collected["rows-deleted"].as_u64() >= Some(2), "{collected}");
+    two.is_forgotten()?;
+    ensure!(history(&two.sites[NEW], "deleted")? == 1);
+    Ok(())
+}
+
+#[test]
+fn a_retraction_that_comes_before_the_word_on_the_new_epoch_deletes_when_it_is_told() -> TestResult {
+    let mut two = Two::new()?;
+    two.rotate()?;
+    two.move_and_object("2026-12-02")?;
+    two.run(NEW, "2026-12-03")?;
+    // Nobody has said yet which token is whose.
+    ensure!(values(&two.warehouse)?.contains(&OLD_VALUE), "{:?}", values(&two.warehouse)?);
+    let collected = two.run(OLD, "2026-12-04")?;
+    ensure!(collected["rows-deleted"].as_u64() >= Some(2), "{collected}");
+    ensure!(collected["rows-kept-out"].as_u64() > Some(0), "{collected}");
+    two.is_forgotten()
+}
