@@ -16,13 +16,16 @@ pub(crate) mod exit {
     pub(crate) const REJECTED: u8 = 3;
     /// `verify`, `ingest`: the file cannot be read.
     pub(crate) const UNREADABLE: u8 = 4;
+    /// `objections`: there is an alarm.
+    pub(crate) const ALARM: u8 = 5;
 }
 
 /// Takes in bundles from sites: verifies them, stores them, and answers with a signed receipt.
 ///
 /// First steps: `init`, then `site add` for each site, then `serve`.
 ///
-/// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a bundle is refused, 4 a bundle's file cannot be read.
+/// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a bundle is refused, 4 a bundle's file cannot be read, 5 an alarm
+/// about objections.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 110)]
 pub(crate) struct Arguments {
@@ -78,6 +81,13 @@ pub(crate) enum Command {
         #[arg(long, value_name = "SITE")]
         site: Option<SiteId>,
     },
+    /// Compare what sites count of objections, each site's last snapshot with the one before it.
+    ///
+    /// An alarm is a number that dropped to none or that stepped: patients withheld or flagged, entries of dissents and
+    /// withdrawals, and of each of their codes. Only headers are read. Run it daily, by whatever looks at exit codes.
+    ///
+    /// Exit codes: 0 nothing is alarming, 5 an alarm.
+    Objections(Objections),
     /// Look at one bundle.
     Bundle {
         #[command(subcommand)]
@@ -123,6 +133,22 @@ pub(crate) struct Serve {
     /// The settings file; without it, `linker.toml` of the data folder, if there is one.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Objections {
+    /// Only one site.
+    #[arg(long, value_name = "SITE")]
+    pub(crate) site: Option<SiteId>,
+    /// Where no patient, or no dissent, is left: alarm if there were as many as this.
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    pub(crate) zero_from: u64,
+    /// A step is more than this part of what was before …
+    #[arg(long, value_name = "PERCENT", default_value_t = 20)]
+    pub(crate) step_percent: u32,
+    /// … and at least as many patients or entries.
+    #[arg(long, value_name = "COUNT", default_value_t = 10)]
+    pub(crate) step_min: u64,
 }
 
 #[derive(Debug, Subcommand)]
@@ -182,4 +208,24 @@ pub(crate) enum BundleCommand {
 pub(crate) enum ConfigCommand {
     /// Print the settings in force, defaults included.
     Show,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn help() {
+        fn pages(command: &clap::Command, path: &str, text: &mut String) {
+            *text += &format!("$ {path} --help\n{}\n", command.clone().render_long_help());
+            for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+                pages(sub, &format!("{path} {}", sub.get_name()), text);
+            }
+        }
+        let mut text = String::new();
+        pages(&Arguments::command(), "lockgate-linker", &mut text);
+        insta::assert_snapshot!(text);
+    }
 }

@@ -9,6 +9,7 @@
 //! | out to recipients, their statements back to sites | [`collection`] |
 //! | HTTP around it | [`service`], [`problem`]; its door is `lockgate-service` |
 //! | a bundle as one file | [`offline`] |
+//! | what headers count of objections, and when that is alarming | [`objections`] |
 //!
 //! [`verify::verify_bundle`] needs none of the rest: see `examples/verify.rs`.
 
@@ -19,6 +20,7 @@ pub mod decide;
 pub mod failpoint;
 pub mod intake;
 pub mod limits;
+pub mod objections;
 pub mod offline;
 pub mod problem;
 pub mod reason;

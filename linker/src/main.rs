@@ -12,6 +12,7 @@ use lockgate_durable::key_file;
 use lockgate_linker::config::{Config, DataFolder};
 use lockgate_linker::database::Database;
 use lockgate_linker::intake::Intake;
+use lockgate_linker::objections::{self, SiteObjections, Thresholds};
 use lockgate_linker::offline::{self, OfflineError};
 use lockgate_linker::store::{FolderLock, Store};
 use lockgate_linker::{limits, report, service};
@@ -23,7 +24,8 @@ use lockgate_signing::ids::SiteId;
 use lockgate_signing::keys::PublicKey;
 
 use crate::arguments::{
-    Arguments, BundleCommand, Command, ConfigCommand, KeyCommand, RecipientCommand, Serve, SiteCommand, exit,
+    Arguments, BundleCommand, Command, ConfigCommand, KeyCommand, Objections, RecipientCommand, Serve,
+    SiteCommand, exit,
 };
 
 fn main() -> ExitCode {
@@ -39,7 +41,18 @@ fn main() -> ExitCode {
     }
 }
 
+/// What sites count of objections should be looked at.
+#[derive(Debug, thiserror::Error)]
+#[error("alarms about objections: {alarms}, sites that they are of: {sites}")]
+struct Alarmed {
+    alarms: usize,
+    sites: usize,
+}
+
 fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<Alarmed>() {
+        return exit::ALARM;
+    }
     match error.downcast_ref::<OfflineError>() {
         Some(OfflineError::Rejected { .. }) => exit::REJECTED,
         Some(OfflineError::Unreadable { .. }) => exit::UNREADABLE,
@@ -98,6 +111,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
                 say(&report::bundles(&bundles))
             }
         }
+        Command::Objections(options) => self::objections(&data, &options, json),
         Command::Bundle { command: BundleCommand::Show { id } } => show(&data, &id, json),
         Command::Verify { file, key } => verify(&data, &file, key.as_deref(), json),
         Command::Ingest { file } => ingest(&data, &file),
@@ -192,6 +206,32 @@ fn show(data: &DataFolder, id: &str, json: bool) -> anyhow::Result<()> {
     } else {
         say(&report::bundle(&row, header.as_ref()))
     }
+}
+
+fn objections(data: &DataFolder, options: &Objections, json: bool) -> anyhow::Result<()> {
+    let Objections { site, zero_from, step_percent, step_min } = options;
+    let thresholds = Thresholds { zero_from: *zero_from, step_percent: *step_percent, step_min: *step_min };
+    let (database, (intake, _lock)) = (open_database(data)?, open(data, &limits::Limits::default())?);
+    let (runtime, mut compared) = (runtime()?, Vec::<SiteObjections>::new());
+    for row in database.sites()?.into_iter().filter(|row| !row.revoked) {
+        if site.as_ref().is_none_or(|site| *site == row.site) {
+            let bundles = database.bundles(Some(&row.site))?;
+            compared.push(runtime.block_on(objections::of_site(&intake, row.site, &bundles, thresholds))?);
+        }
+    }
+    if let (Some(site), []) = (site, &compared[..]) {
+        bail!("no site {site} that may send; see `lockgate-linker sites`");
+    }
+    if json {
+        say_json(&serde_json::json!({ "thresholds": thresholds, "sites": compared }))?;
+    } else {
+        say(&report::objections(&compared))?;
+    }
+    let alarmed = Alarmed {
+        alarms: compared.iter().map(|it| it.alarms.len()).sum(),
+        sites: compared.iter().filter(|it| !it.alarms.is_empty()).count(),
+    };
+    if alarmed.alarms > 0 { Err(alarmed.into()) } else { Ok(()) }
 }
 
 fn verify(data: &DataFolder, file: &Path, key: Option<&Path>, json: bool) -> anyhow::Result<()> {

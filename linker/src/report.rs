@@ -7,6 +7,7 @@ use lockgate_signing::bundle::{BlockRef, BundleHeader, ColumnKind};
 use lockgate_signing::envelope::Verified;
 
 use crate::database::{BundleRow, KeyRow, RecipientRow, SiteRow};
+use crate::objections::{Alarm, Change, SiteObjections};
 
 /// The sites, their keys, gaps and incidents.
 pub fn sites(sites: &[SiteRow], keys: &[KeyRow]) -> String {
@@ -108,6 +109,47 @@ fn state(bundle: &BundleRow) -> String {
         (Some(_), None) => format!("deleted by {}", bundle.deleted_by.join(", ")),
         (Some(_), Some(by)) => format!("superseded by {}", &by.to_string()[..16]),
     }
+}
+
+/// What sites count of objections, and what is alarming about it.
+pub fn objections(sites: &[SiteObjections]) -> String {
+    if sites.is_empty() {
+        return "No sites.\n".to_owned();
+    }
+    let mut table =
+        table(&["site", "snapshot", "persons", "withheld", "flagged", "dissents", "compared with"]);
+    for it in sites {
+        let Some(last) = &it.last else {
+            table.add_row([it.site.as_str(), "none", "", "", "", "", ""]);
+            continue;
+        };
+        let counts = &last.counts;
+        table.add_row([
+            it.site.to_string(),
+            time(last.snapshot_at_s),
+            counts.patients.to_string(),
+            (counts.withheld_type_1 + counts.let_in).to_string(),
+            counts.flagged_type_2.to_string(),
+            counts.evidence.dissents().to_string(),
+            it.before
+                .as_ref()
+                .map_or_else(|| "nothing, it is the first".to_owned(), |it| time(it.snapshot_at_s)),
+        ]);
+    }
+    right(&mut table, &[2, 3, 4, 5]);
+    let mut text = format!("{table}\n");
+    for it in sites {
+        let policy = if it.policy_changed() { " (under another policy)" } else { "" };
+        for Alarm { what, change, before, now } in &it.alarms {
+            let change = match change {
+                Change::Zero => "none is left",
+                Change::Fell => "fell",
+                Change::Rose => "rose",
+            };
+            let _ = writeln!(text, "ALARM {}: {what}: {change}, {before} before, {now} now{policy}", it.site);
+        }
+    }
+    text
 }
 
 /// A bundle, as its header says.

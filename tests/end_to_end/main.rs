@@ -1,5 +1,6 @@
 //! End-to-end tests over the real binaries: one subject a file.
 
+mod alarms;
 mod arrows;
 mod attacks;
 mod code_columns;

@@ -101,7 +101,8 @@ pub enum EvidenceKind {
 }
 
 impl EvidenceKind {
-    const ALL: [Self; 4] =
+    /// All of them, in their order.
+    pub const ALL: [Self; 4] =
         [Self::Type1Dissent, Self::Type1Withdrawal, Self::Type2Dissent, Self::Type2Withdrawal];
 
     /// Its name.
