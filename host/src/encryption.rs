@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use lockgate_signing::digest::Digest;
-use lockgate_signing::encryption::{
-    BlockList, BlockPlace, BundleContext, ContentKey, Encryption, EncryptionError,
-};
+use lockgate_signing::encryption::{BlockPlace, BundleContext, ContentKey, Encryption, EncryptionError};
 use lockgate_signing::recipients::Recipient;
 use zeroize::Zeroizing;
 
@@ -41,6 +39,15 @@ impl BlockCipher {
     /// Encrypts a block in its place.
     pub(crate) fn encrypt(&mut self, place: BlockPlace, block: Vec<u8>) -> Result<Vec<u8>, BlockCipherError> {
         self.plain.insert(place, Digest::of(&block));
+        self.encrypt_beside(place, block)
+    }
+
+    /// Encrypts a block that does not count as content: what is told of a new epoch.
+    pub(crate) fn encrypt_beside(
+        &mut self,
+        place: BlockPlace,
+        block: Vec<u8>,
+    ) -> Result<Vec<u8>, BlockCipherError> {
         Ok(self.key.encrypt(place, block)?)
     }
 
@@ -54,11 +61,11 @@ impl BlockCipher {
         &self.encryption
     }
 
-    /// The digests of the plain blocks, in the order of the header: two bundles with the same content have the same, which
-    /// their ciphertexts do not show. Former tokens do not count: a month is not sent again because an overlap is over.
+    /// The digests of the plain blocks that count, in the order of the header: two bundles with the same content have the same,
+    /// which their ciphertexts do not show. What is told of a new epoch does not count: a month is not sent again because
+    /// that was told, or because an overlap is over.
     pub(crate) fn content(&self) -> Vec<u8> {
-        let plain = self.plain.iter().filter(|(place, _)| place.list != BlockList::Former);
-        plain.flat_map(|(_, digest)| *digest.as_bytes()).collect()
+        self.plain.values().flat_map(|digest| *digest.as_bytes()).collect()
     }
 }
 
@@ -70,6 +77,7 @@ fn random() -> Result<Zeroizing<[u8; 32]>, BlockCipherError> {
 
 #[cfg(test)]
 mod tests {
+    use lockgate_signing::encryption::BlockList;
     use lockgate_signing::keys::SigningKey;
     use lockgate_signing::recipients::RecipientSigningKey;
     use lockgate_signing::sealed::OpeningKey;
@@ -108,7 +116,9 @@ mod tests {
             let mut cipher = BlockCipher::new(context(), &recipients).unwrap();
             // In the overlap of two epochs, and not after it.
             if let Some(former) = former {
-                cipher.encrypt(place(BlockList::Former), former.to_vec()).unwrap();
+                cipher.encrypt_beside(place(BlockList::Former), former.to_vec()).unwrap();
+                let others = BlockPlace { list: BlockList::Patients, position: 1 };
+                cipher.encrypt_beside(others, b"others".to_vec()).unwrap();
             }
             // Rows are made before the tables that they point into.
             let rows = cipher.encrypt(place(BlockList::Output(0)), b"rows".to_vec()).unwrap();

@@ -260,6 +260,8 @@ struct Run<'a> {
     patients: Arc<Patients>,
     evidence: EvidenceCounts,
     recipients: Vec<Recipient>,
+    /// Whether the module has sent nothing yet under the epoch of these tokens.
+    first_of_epoch: bool,
     /// What changes in the record of what was sent, until it is entered; none where nothing is kept.
     sent: Option<Sent>,
 }
@@ -300,8 +302,21 @@ impl<'a> Run<'a> {
             (compiling.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), seen)
         });
         let (module, Seen { snapshot, patients, evidence, sent }) = (module?, seen?);
+        let first_of_epoch = !ledger.epochs(&manifest.id).contains(&patients.tokens().1);
         let (snapshot, patients) = (Some(snapshot), Arc::new(patients));
-        Ok(Self { site, signed, now, manifest, module, snapshot, patients, evidence, recipients, sent })
+        Ok(Self {
+            site,
+            signed,
+            now,
+            manifest,
+            module,
+            snapshot,
+            patients,
+            evidence,
+            recipients,
+            first_of_epoch,
+            sent,
+        })
     }
 
     /// Who may be seen, and the moment of the database for everything that follows.
@@ -410,9 +425,13 @@ impl<'a> Run<'a> {
         bar: &ProgressBar,
         periods: &mut impl Periods,
     ) -> Result<(), RunError> {
+        // Where only counts are sent, the centre knows nobody by a token.
+        let mut tells_everybody = self.first_of_epoch && recorded(&self.manifest).is_some();
         for &step in steps {
             let (first, last) = (day(step.period.first_day()), day(step.period.last_day()));
-            let sealer = Sealer::new(&self.manifest, Arc::clone(&self.patients), periods.begin(self, step)?)?;
+            let store = periods.begin(self, step)?;
+            let tells = std::mem::take(&mut tells_everybody);
+            let sealer = Sealer::new(&self.manifest, Arc::clone(&self.patients), store, tells)?;
             let checker = Checker::new(Arc::clone(&self.manifest), self.patients.handles(), last);
             let limits = self.site.engine.limits();
             let state =

@@ -1,7 +1,8 @@
 //! Seal: checked rows become blocks, and blocks become a signed bundle. A block is encrypted before it goes anywhere.
 //!
 //! Handles and dictionary positions of the run are replaced by row numbers of the bundle's own token table and dictionary,
-//! in the order of first use. So a bundle names the patients and codes that it sends and no other.
+//! in the order of first use. So a bundle names the patients and codes that it sends and no other; but for the first of a
+//! module in a new epoch of token keys, which tells what became of everybody's tokens.
 //!
 //! Memory: for each output, rows of less than two blocks.
 
@@ -73,12 +74,34 @@ impl BlockStore {
         plain: Vec<u8>,
         rows: usize,
     ) -> Result<BlockRef, SealError> {
+        self.put_sealed(list, position, plain, rows, BlockCipher::encrypt)
+    }
+
+    /// A block that does not count as content.
+    fn put_beside(
+        &mut self,
+        list: BlockList,
+        position: usize,
+        plain: Vec<u8>,
+        rows: usize,
+    ) -> Result<BlockRef, SealError> {
+        self.put_sealed(list, position, plain, rows, BlockCipher::encrypt_beside)
+    }
+
+    fn put_sealed(
+        &mut self,
+        list: BlockList,
+        position: usize,
+        plain: Vec<u8>,
+        rows: usize,
+        encrypt: impl FnOnce(&mut BlockCipher, BlockPlace, Vec<u8>) -> Result<Vec<u8>, BlockCipherError>,
+    ) -> Result<BlockRef, SealError> {
         let place = BlockPlace { list, position: position as u32 };
         let shown = match &self.kept {
             Kept::Memory { bytes, .. } if bytes + plain.len() <= SHOWN_BYTES_MAX => Some(plain.clone()),
             _ => None,
         };
-        let sent = self.cipher.encrypt(place, plain)?;
+        let sent = encrypt(&mut self.cipher, place, plain)?;
         let block = BlockRef { digest: Digest::of(&sent), bytes: sent.len() as u64, rows: rows as u32 };
         match (&mut self.kept, shown) {
             (Kept::Folder(folder), _) => folder.put(&block, &sent)?,
@@ -98,6 +121,8 @@ pub(crate) struct SealedBlocks {
     pub(crate) patients: Vec<BlockRef>,
     pub(crate) codes: Vec<BlockRef>,
     pub(crate) former: Option<FormerTokens>,
+    /// Whether it tells of patients of whom it has no rows: then it is sent, whatever else it says.
+    pub(crate) tells_of_others: bool,
     pub(crate) cells_suppressed: u64,
 }
 
@@ -111,6 +136,8 @@ pub(crate) struct Sealer {
     code_rows: Numbering,
     codes: Vec<(String, String)>,
     cells_suppressed: u64,
+    /// Whether the bundle tells what became of the tokens of every current patient.
+    tells_everybody: bool,
 }
 
 struct Output {
@@ -140,6 +167,10 @@ impl Numbering {
         }
         self.numbers[place]
     }
+
+    fn has(&self, old: u32) -> bool {
+        self.numbers.get(old as usize).is_some_and(|number| *number != UNUSED)
+    }
 }
 
 fn column_kind(declared: &OutputType) -> ColumnKind {
@@ -166,11 +197,12 @@ fn sent_columns(output: &manifest::Output) -> Vec<ColumnInfo> {
 }
 
 impl Sealer {
-    /// A sealer for one bundle.
+    /// A sealer for one bundle; `tells_everybody`: whether it is the first of its module under this epoch of token keys.
     pub(crate) fn new(
         manifest: &Manifest,
         patients: Arc<Patients>,
         store: BlockStore,
+        tells_everybody: bool,
     ) -> Result<Self, SealError> {
         let outputs = manifest.outputs.iter().map(|(name, output)| Output {
             info: OutputInfo {
@@ -191,6 +223,7 @@ impl Sealer {
             code_rows: Numbering::default(),
             codes: Vec::new(),
             cells_suppressed: 0,
+            tells_everybody,
         })
     }
 
@@ -207,7 +240,17 @@ impl Sealer {
             let bytes = self.encoder.patients(&self.patients.table(handles))?;
             patients.push(self.store.put(BlockList::Patients, patients.len(), bytes, handles.len())?);
         }
-        let former = self.former()?;
+        let others = self.others();
+        for handles in others.chunks(ROWS_MAX as usize) {
+            let bytes = self.encoder.patients(&self.patients.table_without_links(handles))?;
+            patients.push(self.store.put_beside(
+                BlockList::Patients,
+                patients.len(),
+                bytes,
+                handles.len(),
+            )?);
+        }
+        let former = self.former(&others)?;
         let mut codes = Vec::new();
         for some in self.codes.chunks(ROWS_MAX as usize) {
             let bytes = self.encoder.codes(some)?;
@@ -215,14 +258,27 @@ impl Sealer {
         }
         let outputs = self.outputs.into_iter().map(|output| output.info).collect();
         let cells_suppressed = self.cells_suppressed;
-        Ok((SealedBlocks { outputs, patients, codes, former, cells_suppressed }, self.store))
+        let tells_of_others = !others.is_empty();
+        let blocks = SealedBlocks { outputs, patients, codes, former, tells_of_others, cells_suppressed };
+        Ok((blocks, self.store))
+    }
+
+    /// Who had a token in the epoch before, and has no rows here: in the order of their handles, which is that of the tokens.
+    /// Rows of earlier months, or of another practice, may be known under the token that they had.
+    fn others(&self) -> Vec<u32> {
+        if !self.tells_everybody {
+            return Vec::new();
+        }
+        let all = 0..self.patients.handles();
+        all.filter(|&handle| self.patients.has_former(handle) && !self.patient_rows.has(handle)).collect()
     }
 
     /// In the overlap of two epochs: what the tokens were, row by row of the token table, so that its order says nothing that
     /// the table's does not.
-    fn former(&mut self) -> Result<Option<FormerTokens>, SealError> {
+    fn former(&mut self, others: &[u32]) -> Result<Option<FormerTokens>, SealError> {
         let Some(epoch) = self.patients.former_epoch() else { return Ok(None) };
         let tables = self.patient_rows.used.chunks(ROWS_MAX as usize);
+        let tables = tables.chain(others.chunks(ROWS_MAX as usize));
         let tables: Vec<_> = tables.map(|handles| self.patients.former(handles)).collect();
         // Nobody of these had a token: then there is nothing to tell.
         if tables.iter().all(|table| table.missing.count() == table.tokens.len()) {
@@ -231,7 +287,7 @@ impl Sealer {
         let mut blocks = Vec::new();
         for table in tables {
             let bytes = self.encoder.former(&table)?;
-            blocks.push(self.store.put(BlockList::Former, blocks.len(), bytes, table.tokens.len())?);
+            blocks.push(self.store.put_beside(BlockList::Former, blocks.len(), bytes, table.tokens.len())?);
         }
         Ok(Some(FormerTokens { epoch, blocks }))
     }

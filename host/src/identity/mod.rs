@@ -269,6 +269,11 @@ impl Patients {
         self.made.episode(&person.token, &person.secret, local_id)
     }
 
+    /// Whether a patient had a token in the epoch before.
+    pub(crate) fn has_former(&self, handle: u32) -> bool {
+        self.persons[handle as usize].former.is_some()
+    }
+
     /// What the tokens of these handles were in the epoch before; who has none sent none.
     pub(crate) fn former(&self, handles: &[u32]) -> FormerTable {
         let mut missing = Bitmap::none(handles.len());
@@ -283,9 +288,6 @@ impl Patients {
 
     /// The token table's rows for these handles.
     pub(crate) fn table(&self, handles: &[u32]) -> PatientTable {
-        let persons = || handles.iter().map(|&handle| &self.persons[handle as usize]);
-        let mut type_2 = Bitmap::none(handles.len());
-        persons().enumerate().filter(|(_, person)| person.type_2).for_each(|(row, _)| type_2.set(row));
         let links = (0..self.kinds).map(|kind| {
             let mut missing = Bitmap::none(handles.len());
             let tokens = handles.iter().enumerate().map(|(row, &handle)| {
@@ -296,11 +298,22 @@ impl Patients {
             });
             LinkTokens { tokens: tokens.collect(), missing }
         });
-        PatientTable {
-            tokens: persons().map(|person| person.token).collect(),
-            type_2,
-            links: links.collect(),
-        }
+        self.table_with(handles, links.collect())
+    }
+
+    /// The same without link tokens: of whom no rows are sent, nobody needs any.
+    pub(crate) fn table_without_links(&self, handles: &[u32]) -> PatientTable {
+        let mut missing = Bitmap::none(handles.len());
+        (0..handles.len()).for_each(|row| missing.set(row));
+        let none = LinkTokens { tokens: vec![Token::default(); handles.len()], missing };
+        self.table_with(handles, vec![none; self.kinds])
+    }
+
+    fn table_with(&self, handles: &[u32], links: Vec<LinkTokens>) -> PatientTable {
+        let persons = || handles.iter().map(|&handle| &self.persons[handle as usize]);
+        let mut type_2 = Bitmap::none(handles.len());
+        persons().enumerate().filter(|(_, person)| person.type_2).for_each(|(row, _)| type_2.set(row));
+        PatientTable { tokens: persons().map(|person| person.token).collect(), type_2, links }
     }
 }
 

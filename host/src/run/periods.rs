@@ -164,12 +164,12 @@ impl Periods for Holding<'_> {
 
     fn finished(&mut self, run: &Run<'_>, step: PlanStep, period: FinishedPeriod) -> Result<(), RunError> {
         let header = run.header(step.period, &period, self.ledger);
-        let FinishedPeriod { store: BlockStore { cipher, kept }, .. } = period;
+        let FinishedPeriod { store: BlockStore { cipher, kept }, blocks, .. } = period;
         let Kept::Folder(sealing) = kept else { return Ok(()) };
         self.unfinished = None;
         let content = content_digest(run.site.tokens, &cipher);
         let before = self.ledger.latest(&run.manifest.id, step.period);
-        if before.is_some_and(|before| before.content == content) {
+        if before.is_some_and(|before| before.content == content) && !blocks.tells_of_others {
             Outbox::discard(&sealing)?;
             self.made.push(MadeBundle { id: None, header });
             return Ok(());

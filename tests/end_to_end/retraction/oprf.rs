@@ -1,7 +1,7 @@
 //! Retraction across epochs, where tokens are made by a real keyholder.
 
 use anyhow::ensure;
-use lockgate_tests::opened::files;
+use lockgate_tests::opened::{OpenedBundle, files};
 use lockgate_tests::{Keyholder, Site, SiteOptions, Stage, Warehouse};
 
 use super::{OTHER_VALUE, Practice, VALUE, history, retractions, values};
@@ -11,6 +11,8 @@ use crate::tokens::publish_epochs;
 const DOMAIN: &str = "care-data";
 /// What the patient has in a month that is not extracted again.
 const OLD_VALUE: f64 = 23.4844;
+/// What somebody has in August only.
+const NEXT_VALUE: f64 = 20.2656;
 const OLD: usize = 0;
 const NEW: usize = 1;
 
@@ -26,12 +28,21 @@ struct Two {
 
 impl Two {
     fn new() -> anyhow::Result<Self> {
+        Self::with(&[])
+    }
+
+    /// Further patients of the old practice, each with an entry of August and no other.
+    fn with(more: &[(&str, u64, f64)]) -> anyhow::Result<Self> {
         let stage = Stage::new(&["gp-monthly"])?;
         let mut keyholder = Keyholder::new(&stage.binaries, stage.folder(), &[DOMAIN])?;
         keyholder.start()?;
         publish_epochs(&stage, &keyholder, &[(1, "2026-01-01", "2027-12-31")])?;
         let old = Practice::with_patient(&stage, "old", 1)?;
         old.measure("1000001", "2026-08-10", OLD_VALUE)?;
+        for (id, person, value) in more {
+            old.record.patient(id, *person, "E01990001")?;
+            old.measure(id, "2026-08-12", *value)?;
+        }
         let new = Practice::new(&stage, "new", 101)?;
         let site = |name: &str, practice: &Practice| -> anyhow::Result<Site> {
             let options = SiteOptions::practice(name, &practice.database);
@@ -46,7 +57,7 @@ impl Two {
         let two = Self { stage, keyholder, old, new, sites, warehouse };
         two.collect()?;
         let sent = values(&two.warehouse)?;
-        ensure!(sent == [OLD_VALUE, OTHER_VALUE, OTHER_VALUE, VALUE], "{sent:?}");
+        ensure!(sent.len() == 4 + more.len() && sent.contains(&VALUE), "{sent:?}");
         Ok(two)
     }
 
@@ -114,6 +125,32 @@ fn a_retraction_of_the_new_epoch_deletes_what_was_sent_in_the_old_one() -> TestR
     ensure!(collected["statements"] == 1 && collected["rows-deleted"].as_u64() >= Some(2), "{collected}");
     two.is_forgotten()?;
     ensure!(history(&two.sites[NEW], "deleted")? == 1);
+    Ok(())
+}
+
+#[test]
+fn who_has_no_rows_in_the_overlap_is_told_of_too_and_once() -> TestResult {
+    let mut two = Two::with(&[("1000004", 4, NEXT_VALUE)])?;
+    two.rotate()?;
+    let collected = two.run(OLD, "2026-12-01")?;
+    ensure!(collected["renewed"] == 3, "{collected}");
+    let sent = OpenedBundle::stored(&two.stage.linker, &two.sites[OLD])?;
+    let of_epoch: Vec<_> = sent.iter().filter(|bundle| bundle.header.tokens.epoch == 2).collect();
+    let [first, second] = &of_epoch[..] else { anyhow::bail!("{} bundles", of_epoch.len()) };
+    // Behind those of the bundle's rows, and with nothing but her tokens.
+    let [one, other, told] = &first.patients[..] else { anyhow::bail!("{} patients", first.patients.len()) };
+    ensure!([one, other, told].iter().all(|row| row.former.is_some()), "{:?}", first.patients);
+    ensure!(one.links[0].is_some() && told.links.iter().all(Option::is_none), "{:?}", first.patients);
+    ensure!(second.patients.is_empty(), "told twice: {:?}", second.patients);
+    // That it told does not count: October is as it was.
+    let collected = two.run(OLD, "2026-12-02")?;
+    ensure!(collected["bundles"] == 0, "{collected}");
+
+    two.new.record.patient("7000004", 4, "E01990001")?;
+    two.new.object("7000004", "2026-12-03")?;
+    two.run(NEW, "2026-12-03")?;
+    let left = values(&two.warehouse)?;
+    ensure!(!left.contains(&NEXT_VALUE) && left.contains(&OLD_VALUE), "{left:?}");
     Ok(())
 }
 
