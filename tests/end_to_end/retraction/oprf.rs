@@ -1,6 +1,7 @@
-//! Retraction across epochs, where tokens are made by a real keyholder.
+//! Retraction where tokens are made by a real keyholder: of who moved, and across epochs.
 
 use anyhow::ensure;
+use lockgate_signing::bundle::TokenScheme;
 use lockgate_tests::opened::{OpenedBundle, files};
 use lockgate_tests::{Keyholder, Site, SiteOptions, Stage, Warehouse};
 
@@ -11,7 +12,7 @@ use crate::tokens::publish_epochs;
 const DOMAIN: &str = "care-data";
 /// What the patient has in a month that is not extracted again.
 const OLD_VALUE: f64 = 23.4844;
-/// What somebody has in August only.
+/// What the new practice enters of the patient; or what somebody has in August only.
 const NEXT_VALUE: f64 = 20.2656;
 const OLD: usize = 0;
 const NEW: usize = 1;
@@ -104,6 +105,43 @@ impl Two {
         }
         Ok(())
     }
+}
+
+#[test]
+fn who_moved_and_objects_at_the_new_practice_is_deleted_everywhere_and_may_come_back() -> TestResult {
+    let mut two = Two::new()?;
+    // Sent from both practices by now, under one token that neither of them could have made alone.
+    two.new.register("7000001", 1, NEXT_VALUE)?;
+    two.run(NEW, "2026-11-02")?;
+    ensure!(values(&two.warehouse)?.contains(&NEXT_VALUE), "{:?}", values(&two.warehouse)?);
+    two.new.object("7000001", "2026-11-03")?;
+    let collected = two.run(NEW, "2026-11-03")?;
+    ensure!(collected["retractions"] == 1 && collected["statements"] == 1, "{collected}");
+    let [retraction] = &retractions(&two.stage, &two.sites[NEW])?[..] else { anyhow::bail!("not one") };
+    ensure!(retraction.header.tokens.scheme == TokenScheme::Oprf, "{:?}", retraction.header.tokens);
+    two.is_forgotten()?;
+    ensure!(!values(&two.warehouse)?.contains(&NEXT_VALUE), "{:?}", values(&two.warehouse)?);
+    // The new site has it in writing; the old one was not asked, and need not know.
+    ensure!(history(&two.sites[NEW], "retracted")? == 1 && history(&two.sites[NEW], "deleted")? == 1);
+    ensure!(history(&two.sites[OLD], "retracted")? == 0 && history(&two.sites[OLD], "deleted")? == 0);
+    let shown = two.sites[NEW].command(&["history"])?.ok()?.stdout;
+    ensure!(shown.contains("deleted at the centre"), "{shown}");
+    // The old practice goes on to send; it stays out.
+    two.old.measure("1000001", "2026-11-05", VALUE)?;
+    let collected = two.run(OLD, "2026-12-01")?;
+    ensure!(collected["rows-kept-out"].as_u64() > Some(0), "{collected}");
+    two.is_forgotten()?;
+
+    // Withdrawn where it was made: back from then on.
+    two.new.withdraw("7000001", "2026-12-02")?;
+    two.new.measure("7000001", "2026-12-05", NEXT_VALUE)?;
+    two.run(NEW, "2027-01-02")?;
+    ensure!(values(&two.warehouse)?.contains(&NEXT_VALUE), "{:?}", values(&two.warehouse)?);
+    ensure!(history(&two.sites[NEW], "retracted")? == 1, "it was retracted again");
+    two.old.measure("1000001", "2026-12-06", VALUE)?;
+    two.run(OLD, "2027-01-03")?;
+    ensure!(values(&two.warehouse)?.contains(&VALUE), "{:?}", values(&two.warehouse)?);
+    Ok(())
 }
 
 #[test]
