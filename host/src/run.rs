@@ -5,6 +5,7 @@
 //! `order.rs`) and the blocks being filled (see `seal.rs`).
 
 mod current;
+mod held;
 mod periods;
 mod reader;
 mod retracting;
@@ -49,7 +50,7 @@ use periods::{Holding, Periods, Showing};
 use reader::InputReader;
 use retracting::Sent;
 
-pub use periods::{Held, recover};
+pub use held::{Held, recover};
 pub(crate) use retracting::{Authority, recorded, retract_without_run};
 
 /// A run failed; nothing of the period that failed is sent.
