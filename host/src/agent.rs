@@ -226,15 +226,15 @@ impl Agent {
                 token_keys: published.token_keys.get(&of.purpose).map(|keys| &**keys),
                 directions: &directions,
             };
-            let site = Site {
-                config: &self.config,
-                key: &self.key,
-                tokens: &self.tokens,
-                engine,
-                progress: &self.progress,
-            };
-            let retracted =
-                run::retract_without_run(&site, authority, &of, now, &self.outbox, &self.ledger, held);
+            let retracted = run::retract_without_run(
+                &self.site(engine),
+                authority,
+                &of,
+                now,
+                &self.outbox,
+                &self.ledger,
+                held,
+            );
             let Err(error) = retracted else { continue };
             match outcomes.iter_mut().find(|it| it.module == of.module) {
                 Some(outcome) if outcome.result.is_ok() => outcome.result = Err(error.into()),
@@ -274,6 +274,11 @@ impl Agent {
         Ok(run::recover(&self.outbox, &mut self.ledger, &self.key, now)?)
     }
 
+    fn site<'a>(&'a self, engine: &'a GuestEngine) -> Site<'a> {
+        let Self { config, key, tokens, progress, .. } = self;
+        Site { config, key, tokens, engine, progress }
+    }
+
     fn note_failure(
         &mut self,
         outcome: &ModuleOutcome,
@@ -296,14 +301,7 @@ impl Agent {
         let unknown = || ModulesError::UnknownModule(module.clone());
         let installed = view.decisions.installed(module).ok_or_else(unknown)?;
         let signed = signed(view, self.modules.load(module, installed)?, Some(installed.rollout));
-        let site = Site {
-            config: &self.config,
-            key: &self.key,
-            tokens: &self.tokens,
-            engine,
-            progress: &self.progress,
-        };
-        Ok(run::run(&site, &signed, now, &self.outbox, &self.ledger, held)?)
+        Ok(run::run(&self.site(engine), &signed, now, &self.outbox, &self.ledger, held)?)
     }
 
     /// Runs one module on one period and keeps nothing: the version that is installed, or else the one that is offered, or
@@ -319,14 +317,7 @@ impl Agent {
         let previewed = self.modules.to_preview(&view, module, version)?;
         let signed = signed(&view, previewed, view.rollout(module));
         let engine = &GuestEngine::new(HostLimits::default())?;
-        let site = Site {
-            config: &self.config,
-            key: &self.key,
-            tokens: &self.tokens,
-            engine,
-            progress: &self.progress,
-        };
-        Ok(run::preview(&site, &signed, now, &self.ledger, period)?)
+        Ok(run::preview(&self.site(engine), &signed, now, &self.ledger, period)?)
     }
 
     /// Sends what is queued.

@@ -10,7 +10,7 @@
 //! the practice before has sent. **Lost.** A record that is gone or damaged after something was sent makes everybody who is withheld
 //! be retracted, by the token of today.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use hashbrown::DefaultHashBuilder;
@@ -79,7 +79,7 @@ pub(crate) struct SentRecord {
     found: Found,
     about: Option<SentModule>,
     sent: HashMap<Registration, Vec<SentToken>, DefaultHashBuilder>,
-    withheld: HashMap<Registration, (), DefaultHashBuilder>,
+    withheld: HashSet<Registration, DefaultHashBuilder>,
     changed: bool,
 }
 
@@ -103,7 +103,7 @@ impl SentRecord {
             found: if sent_before { Found::Lost } else { Found::Beginning },
             about: None,
             sent: HashMap::default(),
-            withheld: HashMap::default(),
+            withheld: HashSet::default(),
             changed: false,
         };
         let read = match &content {
@@ -147,7 +147,7 @@ impl SentRecord {
 
     /// Whether a withheld registration needs a word: it was not noted before, and this is not the beginning.
     pub(super) fn is_news(&self, registration: &Registration) -> bool {
-        self.found != Found::Beginning && !self.withheld.contains_key(registration)
+        self.found != Found::Beginning && !self.withheld.contains(registration)
     }
 
     /// What a retraction says of the module; `None` before anything was sent, or where the record is lost.
@@ -158,7 +158,7 @@ impl SentRecord {
     /// Notes who is withheld: their tokens are retracted, and are of no more use.
     pub(super) fn withhold(&mut self, registrations: &[Registration]) {
         for registration in registrations {
-            self.changed |= self.withheld.insert(*registration, ()).is_none();
+            self.changed |= self.withheld.insert(*registration);
             self.changed |= self.sent.remove(registration).is_some();
         }
         self.changed |= self.found != Found::Whole;
@@ -173,7 +173,7 @@ impl SentRecord {
     ) {
         let today = self.today;
         for (registration, token) in admitted {
-            self.changed |= self.withheld.remove(&registration).is_some();
+            self.changed |= self.withheld.remove(&registration);
             let tokens = self.sent.entry(registration).or_default();
             let same = |it: &&mut SentToken| (it.scheme, it.epoch, it.token) == (scheme, epoch, token);
             match tokens.iter_mut().find(same) {
@@ -192,7 +192,7 @@ impl SentRecord {
         self.about = Some(about);
     }
 
-    /// The record as it is to be written; `None`: nothing changed. A tenth of the memory of the record itself.
+    /// The record as it is to be written; `None`: nothing changed. Far less memory than the record itself.
     pub(crate) fn sealed(mut self) -> Result<Option<SealedFile>, SaveError> {
         if !self.changed {
             return Ok(None);
@@ -231,7 +231,7 @@ impl SentRecord {
                 sent.extend_from_slice(&it.seen_day.to_le_bytes());
             }
         }
-        let withheld = Zeroizing::new(self.withheld.keys().flatten().copied().collect::<Vec<u8>>());
+        let withheld = Zeroizing::new(self.withheld.iter().flatten().copied().collect::<Vec<u8>>());
         let mut writer = Writer::new();
         let w = &mut writer;
         w.versioned_record(4, FORMAT);
@@ -289,7 +289,7 @@ impl SentRecord {
         for entry in withheld.chunks_exact(WITHHELD_BYTES) {
             let mut registration = Registration::default();
             registration.copy_from_slice(entry);
-            self.withheld.insert(registration, ());
+            self.withheld.insert(registration);
         }
         Ok(())
     }
