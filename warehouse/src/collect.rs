@@ -49,8 +49,10 @@ pub struct Collection {
     pub rows_kept_out: u64,
     /// Retractions among them.
     pub retractions: u64,
-    /// Rows that were deleted: by them, or because a former token was told of whom an earlier one had retracted.
+    /// Rows that they deleted.
     pub rows_deleted: u64,
+    /// Rows of former tokens that were deleted when these were told: their patients had been retracted before.
+    pub rows_deleted_late: u64,
     /// Patients whose former tokens were told, and were not known before.
     pub renewed: u64,
     /// Former tokens that were told otherwise before: the first word counts.
@@ -165,7 +167,7 @@ impl Collecting<'_> {
         }
         done.renewed += renewals.patients;
         done.contradicted += renewals.contradicted;
-        done.rows_deleted += renewals.rows_deleted;
+        done.rows_deleted_late += renewals.rows_deleted;
         match applied {
             Applied::Rows { rows, retracted } => {
                 (done.bundles, done.rows) = (done.bundles + 1, done.rows + rows);

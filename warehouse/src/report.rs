@@ -19,8 +19,11 @@ pub fn collection(done: &Collection) -> String {
     if done.contradicted > 0 {
         let _ = write!(text, "; {} former tokens were told otherwise before, see the log", done.contradicted);
     }
-    if done.retractions > 0 || done.rows_deleted > 0 {
-        let _ = write!(text, "; {} retractions, {} rows deleted", done.retractions, done.rows_deleted);
+    if done.retractions > 0 {
+        let _ = write!(text, "; {} retractions deleted {} rows", done.retractions, done.rows_deleted);
+    }
+    if done.rows_deleted_late > 0 {
+        let _ = write!(text, "; earlier ones deleted {} rows of former tokens", done.rows_deleted_late);
     }
     if done.statements > 0 {
         let _ = write!(text, "; the linker was told of {} deletions", done.statements);
