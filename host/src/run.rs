@@ -507,7 +507,7 @@ impl<'a> Run<'a> {
             tokens: TokenInfo {
                 scheme,
                 epoch,
-                links: self.manifest.tokens.link.iter().map(|kind| kind.name().to_owned()).collect(),
+                links: self.manifest.tokens.link.clone(),
                 former: made.blocks.former.clone(),
             },
             period,

@@ -185,7 +185,7 @@ pub fn bundle(row: &BundleRow, header: Option<&Verified<BundleHeader>>) -> Strin
         line("direction", direction.to_string());
     }
     line("tokens", format!("{}, epoch {}", header.tokens.scheme.name(), header.tokens.epoch));
-    line("link tokens", header.tokens.links.join(", "));
+    line("link tokens", header.tokens.links.iter().map(|link| link.name()).collect::<Vec<_>>().join(", "));
     line("agent", format!("{}, fuel {}", header.agent_version, header.fuel));
     let counts = &header.counts;
     line("persons", counts.patients.to_string());

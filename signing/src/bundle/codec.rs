@@ -11,6 +11,7 @@ use crate::digest::Digest;
 use crate::encryption::Encryption;
 use crate::envelope::Message;
 use crate::ids::BundleId;
+use crate::manifest::LinkKind;
 
 const LIST_MAX: usize = 256;
 const PLACE: &str = "bundle header";
@@ -210,8 +211,9 @@ impl BundleHeader {
         if self.patients.is_empty() {
             return wrong("a retraction of nobody");
         }
-        if !(self.outputs.is_empty() && self.codes.is_empty() && self.tokens.links.is_empty()) {
-            return wrong("a retraction with rows, codes or link tokens");
+        let TokenInfo { links, former, .. } = &self.tokens;
+        if !(self.outputs.is_empty() && self.codes.is_empty() && links.is_empty() && former.is_none()) {
+            return wrong("a retraction with rows, codes, link tokens or former tokens");
         }
         if self.supersedes.is_some() || !self.directions.is_empty() || self.fuel != 0 {
             return wrong("a retraction that replaces a bundle, names a direction, or has run a module");
@@ -260,7 +262,7 @@ impl TokenInfo {
         w.unsigned(self.epoch.into());
         w.unsigned(3);
         w.array(self.links.len());
-        self.links.iter().for_each(|link| w.text(link));
+        self.links.iter().for_each(|link| w.text(link.name()));
         w.unsigned(4);
         match &self.former {
             Some(former) => {
@@ -284,7 +286,12 @@ impl TokenInfo {
         r.field(2, PLACE)?;
         let epoch = r.narrow(PLACE)?;
         r.field(3, PLACE)?;
-        let links = read_list(r, 8, |r| read_text(r, 40))?;
+        let links = read_list(r, 8, |r| {
+            LinkKind::of_name(r.text(PLACE)?).ok_or_else(|| CborError::value(PLACE, "an unknown link token"))
+        })?;
+        if links.iter().enumerate().any(|(at, link)| links[..at].contains(link)) {
+            return Err(CborError::value(PLACE, "a link token twice"));
+        }
         r.field(4, PLACE)?;
         let former = if r.is_null() { None } else { Some(FormerTokens::read(r)?) };
         Ok(Self { scheme, epoch, links, former })

@@ -11,6 +11,7 @@ use crate::digest::Digest;
 use crate::encryption::{BlockList, BlockPlace, BundleContext, Encryption};
 use crate::envelope::Verified;
 use crate::ids::{BundleId, Name, Period, SiteId};
+use crate::manifest::LinkKind;
 
 /// The most blocks of one bundle, all kinds together.
 pub const BLOCKS_MAX: usize = 8_192;
@@ -107,8 +108,8 @@ pub struct TokenInfo {
     pub scheme: TokenScheme,
     /// The key's epoch.
     pub epoch: u32,
-    /// The link tokens of the token table, in its order (see [`crate::manifest::LinkKind::name`]).
-    pub links: Vec<String>,
+    /// The link tokens of the token table, in its order; each once.
+    pub links: Vec<LinkKind>,
     /// In the overlap of two epochs: what the patients' tokens were in the epoch before.
     pub former: Option<FormerTokens>,
 }

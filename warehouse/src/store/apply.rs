@@ -276,9 +276,9 @@ impl Applying<'_> {
     /// The stored token of each patient of the bundle, in the order of its table; `None`: retracted.
     fn tokens(&self, number: i64) -> Result<Vec<Option<StoredToken>>> {
         let header = self.header();
-        // A link kind is text of the site's: it cannot pass for one of the kinds above.
-        let of_links = |kind: &String| self.key.purpose(&header.purpose, &format!("link {kind}"));
-        let links: Vec<_> = header.tokens.links.iter().map(|kind| (kind, of_links(kind))).collect();
+        let of_links = |kind: &str| self.key.purpose(&header.purpose, &format!("link {kind}"));
+        let links = header.tokens.links.iter().map(|link| (link.name(), of_links(link.name())));
+        let links: Vec<_> = links.collect();
         let module = header.module.id.as_str();
         let mut find = self
             .transaction

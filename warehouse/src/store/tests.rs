@@ -11,6 +11,7 @@ use lockgate_signing::digest::Digest;
 use lockgate_signing::encryption::{Encryption, WrappedKey};
 use lockgate_signing::envelope::{Verified, sign, verify};
 use lockgate_signing::keys::SigningKey;
+use lockgate_signing::manifest::LinkKind;
 use lockgate_signing::opened::OpenedBundle;
 use lockgate_signing::sealed::SealingKeyId;
 
@@ -93,7 +94,7 @@ impl<'a> Sent<'a> {
             tokens: TokenInfo {
                 scheme: TokenScheme::SealedKey,
                 epoch: 2,
-                links: if is_extract { vec!["nhs-number".to_owned()] } else { Vec::new() },
+                links: if is_extract { vec![LinkKind::NhsNumber] } else { Vec::new() },
                 former: (!self.former.is_empty()).then_some(former),
             },
             period: "2026-10".parse().unwrap(),
