@@ -22,7 +22,7 @@ use crate::change::{Change, ChangeError};
 use crate::documents::DocumentError;
 use crate::envelope::Envelope;
 use crate::repository::{self, Files, Live, Repository, target_file};
-use crate::review::{self, Review};
+use crate::review::{self, Review, Verified};
 use crate::role::Role;
 use crate::staging;
 
@@ -73,9 +73,23 @@ pub enum ProposalError {
     },
     /// There is no root to verify the base from.
     #[error(
-        "no root to verify the proposal from: put the root.json that you were given beside your key, or name it with --root"
+        "no root to verify the proposal {} from: name the root.json that you were given with --root or LOCKGATE_ROOT; \
+         `sign` also takes the one beside your key, and one that lies beside the proposal is never believed",
+        .0.display()
     )]
-    NoRoot,
+    NoRoot(PathBuf),
+    /// Somebody else's registry.
+    #[error(
+        "the proposal {} begins a registry, and you go by the root {} of one that there is: it would not be yours. Do not \
+         sign it, and ask the publishing team. Where you mean to begin another registry, use another key in a folder \
+         without root.json, and name no root", dir.display(), root.display()
+    )]
+    AnotherBeginning {
+        /// The folder.
+        dir: PathBuf,
+        /// The reviewer's root.
+        root: PathBuf,
+    },
 }
 
 /// A proposal in its folder.
@@ -84,6 +98,15 @@ pub struct Proposal {
     dir: PathBuf,
     /// What it would change.
     pub change: Change,
+}
+
+/// The root that a reviewer was given by another way than the proposal.
+#[derive(Debug)]
+pub struct TrustedRoot {
+    /// Its file.
+    pub file: PathBuf,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
 }
 
 impl Proposal {
@@ -165,18 +188,25 @@ impl Proposal {
     }
 
     /// Verifies it from the reviewer's root, and says in words what it would change.
-    pub fn review(&self, root: Option<&[u8]>) -> Result<(Live, Review), ProposalError> {
+    ///
+    /// Nothing of the proposal's folder vouches for it, and nothing beside it: whoever wrote the one could write the other.
+    pub fn review(&self, root: Option<&TrustedRoot>) -> Result<(Live, Review), ProposalError> {
         let base = self.dir.join("base");
-        let live = match root {
+        let live = match (root, self.change.is_first()) {
             // The first documents of a repository: there is nothing before them, and the reviewer compares the keys.
-            _ if self.change.is_first() => Live::default(),
-            Some(root) => repository::live(Files::of(&base), root)
+            (None, true) => Live::default(),
+            (None, false) => return Err(ProposalError::NoRoot(self.dir.clone())),
+            (Some(root), true) => {
+                let (dir, root) = (self.dir.clone(), root.file.clone());
+                return Err(ProposalError::AnotherBeginning { dir, root });
+            }
+            (Some(root), false) => repository::live(Files::of(&base), &root.bytes)
                 .map_err(|why| ProposalError::Base { dir: self.dir.clone(), why })?,
-            None => return Err(ProposalError::NoRoot),
         };
         let catalogue = Catalogue::new(&base, &live, &self.change.files)?;
         self.change.check(&live, &catalogue)?;
-        let review = review::review(&self.change, &live, &catalogue)?;
+        let mut review = review::review(&self.change, &live, &catalogue)?;
+        review.root = root.map(|root| Verified::from(root, &live));
         Ok((live, review))
     }
 

@@ -64,8 +64,8 @@ pub(crate) struct Propose {
 pub(crate) struct Review {
     /// The proposal's folder.
     pub proposal: PathBuf,
-    /// The root.json that you were given, from which the proposal's base must verify; the one beside the proposal when
-    /// absent. The first proposal of a repository needs none.
+    /// The root.json that you were given, from which the proposal's base must verify. One that lies beside the proposal is
+    /// never believed. The first proposal of a repository has none.
     #[arg(long, env = "LOCKGATE_ROOT", hide_env_values = true, value_name = "FILE")]
     pub root: Option<PathBuf>,
 }
@@ -77,7 +77,7 @@ pub(crate) struct Sign {
     /// Your key.
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
-    /// The root.json that you were given; the one beside your key, or beside the proposal, when absent.
+    /// The root.json that you were given; the one beside your key when absent, and never one beside the proposal.
     #[arg(long, env = "LOCKGATE_ROOT", hide_env_values = true, value_name = "FILE")]
     pub root: Option<PathBuf>,
     /// Sign only if the proposal is the one that you reviewed: the digest that `review` showed.

@@ -8,7 +8,7 @@ use lockgate_publish::documents::ExpiryDays;
 use lockgate_publish::envelope;
 use lockgate_publish::key_file;
 use lockgate_publish::keys::{Keyring, pinned_root_path};
-use lockgate_publish::proposal::Proposal;
+use lockgate_publish::proposal::{Proposal, TrustedRoot};
 use lockgate_publish::publish::{self, Publication, Selection};
 use lockgate_publish::repository::Repository;
 use lockgate_publish::roles_file;
@@ -97,16 +97,18 @@ fn proposed(proposal: &Proposal, out: &Path) -> anyhow::Result<Answer> {
 
 pub(crate) fn review(review: &Review) -> anyhow::Result<Answer> {
     let proposal = Proposal::open(&review.proposal)?;
-    let root = root(review.root.as_deref(), &[&review.proposal])?;
-    let (_, review) = proposal.review(root.as_deref())?;
+    let root = review.root.clone().map(trusted).transpose()?;
+    let (_, review) = proposal.review(root.as_ref())?;
     Answer::of(&review)
 }
 
 pub(crate) fn sign(sign: Sign) -> anyhow::Result<Answer> {
     let mut proposal = Proposal::open(&sign.proposal)?;
-    let root = root(sign.root.as_deref(), &[&sign.key, &sign.proposal])?;
+    // The proposal came through a folder that anybody may write to, and so would a root beside it.
+    let beside_the_key = Some(sign.key.with_file_name("root.json")).filter(|file| file.exists());
+    let root = sign.root.or(beside_the_key).map(trusted).transpose()?;
     // What is signed was checked by whoever signs it, and not only by whoever proposed it.
-    let (live, review) = proposal.review(root.as_deref())?;
+    let (live, review) = proposal.review(root.as_ref())?;
     let digest = review.digest;
     if sign.digest.is_some_and(|expected| expected != digest) {
         bail!(
@@ -116,6 +118,9 @@ pub(crate) fn sign(sign: Sign) -> anyhow::Result<Answer> {
     }
     // Before the passphrase is asked for: whoever types it has seen what it signs.
     eprintln!("Proposal {}", digest.to_hex());
+    if let Some(root) = &review.root {
+        eprintln!("{root}");
+    }
     let key = key_file::load(&sign.key, sign.passphrase.source())?;
     let (signed, news) = proposal.change.sign(&live, &key)?;
     if signed.is_empty() {
@@ -123,26 +128,20 @@ pub(crate) fn sign(sign: Sign) -> anyhow::Result<Answer> {
         bail!("{} may sign none of its documents. {who}", sign.key.display());
     }
     proposal.save()?;
-    let (_, review) = proposal.review(root.as_deref())?;
+    let (_, review) = proposal.review(root.as_ref())?;
     let roles: Vec<_> = signed.iter().map(ToString::to_string).collect();
     let verb = if news { "Signed" } else { "You had signed already:" };
     let mut text = format!("{verb} {}.\n", roles.join(", "));
     for signature in &review.signatures {
         text.push_str(&format!("  {}: {}\n", signature.role, signature.standing));
     }
-    let json = json!({ "digest": digest, "signed": signed, "new": news, "signatures": review.signatures });
+    let json = json!({ "digest": digest, "root": review.root, "signed": signed, "new": news, "signatures": review.signatures });
     Ok(Answer { text, json, exit_code: 0 })
 }
 
-/// The root that was named, or one that lies beside one of these.
-fn root(named: Option<&Path>, beside: &[&Path]) -> anyhow::Result<Option<Vec<u8>>> {
-    let there: Vec<PathBuf> = match named {
-        Some(named) => vec![named.to_owned()],
-        None => {
-            beside.iter().map(|path| path.with_file_name("root.json")).filter(|path| path.is_file()).collect()
-        }
-    };
-    there.first().map(|path| read(path, ROOT_BYTES_MAX)).transpose()
+fn trusted(file: PathBuf) -> anyhow::Result<TrustedRoot> {
+    let bytes = read(&file, ROOT_BYTES_MAX)?;
+    Ok(TrustedRoot { file, bytes })
 }
 
 pub(crate) fn publish(publish: Publish, now: Timestamp) -> anyhow::Result<Answer> {

@@ -5,6 +5,8 @@ mod manifest;
 mod signers;
 mod text;
 
+use std::path::PathBuf;
+
 use lockgate_signing::codelist::Codelist;
 use lockgate_signing::cohort::Cohort;
 use lockgate_signing::digest::Digest;
@@ -19,6 +21,7 @@ use crate::catalogue::{Catalogue, CatalogueError};
 use crate::change::{Change, ChangeError};
 use crate::documents::{Root, Targets};
 use crate::envelope::{Envelope, Standing};
+use crate::proposal::TrustedRoot;
 use crate::repository::Live;
 use crate::role::Role;
 
@@ -27,10 +30,37 @@ use crate::role::Role;
 pub struct Review {
     /// What names the proposal: those who sign compare it.
     pub digest: Digest,
+    /// The root that its base was verified from; none where it begins a registry.
+    pub root: Option<Verified>,
     /// The changes.
     pub changes: Vec<Section>,
     /// Who has signed what.
     pub signatures: Vec<Signed>,
+}
+
+/// From which root the base of a proposal was verified.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Verified {
+    /// The reviewer's file.
+    pub file: PathBuf,
+    /// Its digest, as `sha256sum` prints it.
+    pub sha256: Digest,
+    /// The version of the newest root that follows from it.
+    pub version: u64,
+}
+
+impl Verified {
+    pub(crate) fn from(root: &TrustedRoot, live: &Live) -> Self {
+        let TrustedRoot { file, bytes } = root;
+        Self { file: file.clone(), sha256: Digest::of(bytes), version: live.version(Role::Root) }
+    }
+}
+
+impl std::fmt::Display for Verified {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { file, sha256, version } = self;
+        write!(f, "Verified from {} (sha256 {}), root version {version}", file.display(), sha256.to_hex())
+    }
 }
 
 /// One change.
@@ -55,6 +85,13 @@ pub struct Signed {
 impl std::fmt::Display for Review {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "Proposal {}", self.digest.to_hex())?;
+        match &self.root {
+            Some(root) => writeln!(f, "{root}")?,
+            None => writeln!(
+                f,
+                "It begins a registry: nothing vouches for it but those who sign; compare the keys"
+            )?,
+        }
         for section in &self.changes {
             writeln!(f, "\n{}", section.title)?;
             for line in &section.lines {
@@ -78,7 +115,7 @@ pub fn review(change: &Change, live: &Live, catalogue: &Catalogue<'_>) -> Result
     changes.push(ends(change)?);
     let standings = change.standings(live)?.into_iter();
     let signatures = standings.map(|(role, standing)| Signed { role, standing }).collect();
-    Ok(Review { digest: change.digest()?, changes, signatures })
+    Ok(Review { digest: change.digest()?, root: None, changes, signatures })
 }
 
 fn signers_changes(change: &Change, live: &Live) -> Result<Vec<Section>, ChangeError> {

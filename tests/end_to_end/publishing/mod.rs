@@ -2,6 +2,7 @@
 //! agent would take; what is signed was said in words before.
 
 mod review;
+mod roots;
 mod team;
 mod terminal;
 

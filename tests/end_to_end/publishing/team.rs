@@ -125,9 +125,17 @@ impl Team {
     }
 
     pub(crate) fn sign_with(&self, proposal: &str, name: &str, passphrase: &str) -> anyhow::Result<Finished> {
-        let key = self.person(name).join("key.pem").display().to_string();
+        self.sign_by(proposal, &self.person(name).join("key.pem").display().to_string(), passphrase)
+    }
+
+    /// Somebody signs with a key that lies here.
+    pub(crate) fn sign_at(&self, proposal: &str, key: &str) -> anyhow::Result<Finished> {
+        self.sign_by(proposal, &self.text(key), PASSPHRASE)
+    }
+
+    fn sign_by(&self, proposal: &str, key: &str, passphrase: &str) -> anyhow::Result<Finished> {
         self.with_passphrase(
-            &["sign", &self.text(proposal), "--key", &key, "--passphrase-fd", "0"],
+            &["sign", &self.text(proposal), "--key", key, "--passphrase-fd", "0"],
             passphrase,
         )
     }
