@@ -24,6 +24,7 @@ pub mod key_file;
 pub mod keys;
 pub mod lint;
 pub mod module;
+mod offers;
 pub mod proposal;
 pub mod publish;
 pub mod published;

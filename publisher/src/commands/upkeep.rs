@@ -67,7 +67,7 @@ fn in_words(status: &Status) -> String {
         match status.verdict {
             Verdict::Good => "Nothing ends soon.",
             Verdict::Soon => "Something ends soon.",
-            Verdict::Ended => "Something has ended; sites take nothing new.",
+            Verdict::Ended => "Something has ended.",
         }
     );
     text

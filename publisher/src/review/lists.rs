@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use lockgate_signing::code::CodesBySystem;
 use lockgate_signing::codelist::Codelist;
-use lockgate_signing::cohort::{Audience, Cohort};
+use lockgate_signing::cohort::Cohort;
 use lockgate_signing::holds::Holds;
-use lockgate_signing::ids::{Name, SiteId};
+use lockgate_signing::ids::SiteId;
 use lockgate_signing::rollout::{Rollout, RolloutStep};
-use lockgate_signing::target::TargetKind;
 
 use super::{Section, some_of};
 use crate::catalogue::{Catalogue, CatalogueError};
+use crate::offers::audience_in_words;
 
 pub(super) fn of_codelist(before: Option<&Codelist>, after: &Codelist) -> Section {
     let mut lines = codes_lines(before.map(|before| &before.codes), &after.codes);
@@ -98,24 +98,6 @@ fn step_in_words(step: &RolloutStep, catalogue: &Catalogue<'_>) -> Result<String
         words.push_str(&format!(", until {day}"));
     }
     Ok(words)
-}
-
-fn audience_in_words(to: &Audience, catalogue: &Catalogue<'_>) -> Result<String, CatalogueError> {
-    if let Audience::All = to {
-        return Ok("all sites".to_owned());
-    }
-    let names: Vec<_> = to.cohorts().map(|name| with_size(name, catalogue)).collect::<Result<_, _>>()?;
-    Ok(names.join(", "))
-}
-
-fn with_size(cohort: &Name, catalogue: &Catalogue<'_>) -> Result<String, CatalogueError> {
-    let newest = catalogue.newest(TargetKind::Cohort, cohort);
-    let newest = newest.map(|path| catalogue.decode::<Cohort>(&path)).transpose()?.flatten();
-    Ok(match newest {
-        Some(cohort) if cohort.sites.len() == 1 => format!("cohort {} (1 site)", cohort.id),
-        Some(cohort) => format!("cohort {} ({} sites)", cohort.id, cohort.sites.len()),
-        None => format!("cohort {cohort}"),
-    })
 }
 
 pub(super) fn of_holds(before: Option<&Holds>, after: &Holds) -> Section {

@@ -3,6 +3,7 @@
 
 mod review;
 mod roots;
+mod status;
 mod team;
 mod terminal;
 

@@ -164,6 +164,18 @@ impl Team {
         self.publish(&[kind, "add", &file])?.ok().map(drop)
     }
 
+    /// Stages an example text with other values in it.
+    pub(crate) fn add_edited(&self, kind: &str, file: &str, edits: &[(&str, &str)]) -> anyhow::Result<()> {
+        let example = self.binaries.root().join("examples/registry").join(file);
+        let mut text = std::fs::read_to_string(example)?;
+        for (from, to) in edits {
+            ensure!(text.contains(from), "{file} has no `{from}`");
+            text = text.replacen(from, to, 1);
+        }
+        std::fs::write(self.path("edited.toml"), text)?;
+        self.publish(&[kind, "add", &self.text("edited.toml")])?.ok().map(drop)
+    }
+
     /// Stages the list of recipients that sites are configured with.
     pub(crate) fn add_recipients(&self) -> anyhow::Result<()> {
         let folder = self.path("");
