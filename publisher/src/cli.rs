@@ -33,7 +33,7 @@ Exit codes:
   1  refused or failed; nothing went live
   2  wrong use
   3  `publish` or `propose` found nothing to do
-  4  `status`: something ends soon, or has ended";
+  4  `status`: something ends soon, has ended or is missing";
 
 /// Checks extraction modules, mappings, policies and lists, and publishes them to every site.
 ///

@@ -3,10 +3,10 @@
 use jiff::civil::Date;
 use lockgate_signing::manifest::{Manifest, OutputType, Span};
 
-/// A remark on a manifest.
+/// A remark on a manifest, or on what is offered.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Warning {
-    /// The manifest's key.
+    /// The manifest's key, or the module and version.
     pub place: String,
     /// What stands out, and what would be better.
     pub why: String,

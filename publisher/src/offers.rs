@@ -1,6 +1,8 @@
 //! Which versions of a module are offered, and to whom. A version that was revoked is offered to nobody, whatever stands
 //! in the rollout.
 
+use std::collections::BTreeSet;
+
 use lockgate_signing::cohort::{Audience, Cohort};
 use lockgate_signing::holds::Revocation;
 use lockgate_signing::ids::Name;
@@ -11,6 +13,7 @@ use semver::Version;
 
 use crate::catalogue::{Catalogue, CatalogueError};
 use crate::coherence;
+use crate::lint::Warning;
 
 /// What was revoked, by what is published and by what is new.
 #[derive(Debug)]
@@ -48,6 +51,28 @@ pub(crate) fn manifest(
 ) -> Result<Option<Manifest>, CatalogueError> {
     let path = TargetPath::new(TargetKind::ModuleManifest, module.clone(), version.clone());
     Ok(path.ok().map(|path| catalogue.decode(&path)).transpose()?.flatten())
+}
+
+/// The offers that no site can take up, because the purpose of the module has no token keys, published or new. A warning and no refusal, because the keys come from others and may come later.
+pub(crate) fn without_token_keys(
+    catalogue: &Catalogue<'_>,
+    modules: impl IntoIterator<Item = Name>,
+) -> Result<Vec<Warning>, CatalogueError> {
+    let mut warnings = Vec::new();
+    for module in modules {
+        let versions: BTreeSet<_> =
+            offered(catalogue, &module)?.into_iter().map(|step| step.module_version).collect();
+        for version in versions {
+            let Some(Manifest { purpose, .. }) = manifest(catalogue, &module, &version)? else { continue };
+            if !catalogue.has_any(TargetKind::TokenKeys, &purpose) {
+                let why = format!(
+                    "its purpose {purpose} has no token keys, and no site can run it without; publish them: `token-keys add`"
+                );
+                warnings.push(Warning { place: format!("{module} {version}"), why });
+            }
+        }
+    }
+    Ok(warnings)
 }
 
 /// To whom something is offered, with the number of sites.

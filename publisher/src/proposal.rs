@@ -21,6 +21,7 @@ use crate::catalogue::{Catalogue, CatalogueError};
 use crate::change::{Change, ChangeError};
 use crate::documents::DocumentError;
 use crate::envelope::Envelope;
+use crate::lint::Warning;
 use crate::repository::{self, Files, Live, Repository, target_file};
 use crate::review::{self, Review, Verified};
 use crate::role::Role;
@@ -98,6 +99,8 @@ pub struct Proposal {
     dir: PathBuf,
     /// What it would change.
     pub change: Change,
+    /// What whoever made it is told; empty where it was read.
+    pub warnings: Vec<Warning>,
 }
 
 /// The root that a reviewer was given by another way than the proposal.
@@ -118,7 +121,7 @@ impl Proposal {
         let catalogue = Catalogue::new(base.dir(), live, &change.files)?;
         change.check(live, &catalogue)?;
         // What the review reads is what the reviewer needs.
-        review::review(&change, live, &catalogue)?;
+        let warnings = review::review(&change, live, &catalogue)?.warnings;
         let unfinished = start(dir)?;
         let metadata = base.dir().join("metadata");
         for name in metadata_of(live) {
@@ -132,7 +135,7 @@ impl Proposal {
                 write(&unfinished.join("base").join("targets").join(name), &bytes)?;
             }
         }
-        Self::finish(dir, &unfinished, change)
+        Ok(Self { warnings, ..Self::finish(dir, &unfinished, change)? })
     }
 
     /// Writes the first documents of a repository as a new proposal.
@@ -145,7 +148,7 @@ impl Proposal {
         for (path, bytes) in &change.files {
             write(&unfinished.join("files").join(path.to_string()), bytes)?;
         }
-        let proposal = Self { dir: unfinished.to_owned(), change };
+        let proposal = Self { dir: unfinished.to_owned(), change, warnings: Vec::new() };
         proposal.save()?;
         sync_dir(unfinished)?;
         std::fs::rename(unfinished, dir).map_err(at("create", dir))?;
@@ -184,7 +187,7 @@ impl Proposal {
         if documents.is_empty() {
             return Err(wrong("it has no documents".to_owned()));
         }
-        Ok(Self { dir: dir.to_owned(), change: Change { documents, files } })
+        Ok(Self { dir: dir.to_owned(), change: Change { documents, files }, warnings: Vec::new() })
     }
 
     /// Verifies it from the reviewer's root, and says in words what it would change.

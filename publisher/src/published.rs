@@ -11,7 +11,9 @@ use lockgate_signing::text_format::TextFormat;
 use semver::Version;
 
 use crate::catalogue::{Catalogue, CatalogueError};
+use crate::lint::Warning;
 use crate::module::{self, ModuleError, PreparedModule};
+use crate::offers;
 use crate::repository::{Live, Repository};
 use crate::staging::{self, StagingError};
 
@@ -114,6 +116,11 @@ impl Published {
             catalogue.decode::<Codelist>(&path).ok().flatten()
         };
         Ok(module::resolve_codelists(manifest, codelist)?)
+    }
+
+    /// What of a module's offers would be in order and still not work.
+    pub fn warnings(&self, module: &Name) -> Result<Vec<Warning>, PublishedError> {
+        Ok(offers::without_token_keys(&self.catalogue()?, [module.clone()])?)
     }
 
     /// All of it by path.

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::catalogue::{Catalogue, CatalogueError};
 use crate::coherence;
+use crate::lint::Warning;
 use crate::offers;
 use crate::repository::Live;
 use crate::role::Role;
@@ -22,10 +23,12 @@ use crate::role::Role;
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Status {
-    /// The worst of the ends.
+    /// The worst of the ends; as bad as an end where something is missing.
     pub verdict: Verdict,
     /// What ends, the first first.
     pub ends: Vec<End>,
+    /// What is offered and cannot run anywhere.
+    pub missing: Vec<Warning>,
     /// What is held.
     pub held: Vec<String>,
     /// What was revoked.
@@ -101,8 +104,12 @@ pub fn status(live: &Live, catalogue: &Catalogue<'_>, now: Timestamp) -> Result<
     let revoked = holds.iter().flat_map(|holds| &holds.revoked);
     let revoked =
         revoked.map(|it| format!("{} {}, since {}: {}", it.module, it.module_version, it.since, it.reason));
-    let verdict = ends.iter().map(|end| end.verdict).max().unwrap_or(Verdict::Good);
-    Ok(Status { verdict, held, revoked: revoked.collect(), ends })
+    let modules = catalogue.ids(TargetKind::Rollout).into_iter().cloned();
+    let missing = offers::without_token_keys(catalogue, modules)?;
+    let is_missing = (!missing.is_empty()).then_some(Verdict::Ended);
+    let verdicts = ends.iter().map(|end| end.verdict).chain(is_missing);
+    let verdict = verdicts.max().unwrap_or(Verdict::Good);
+    Ok(Status { verdict, missing, held, revoked: revoked.collect(), ends })
 }
 
 fn end(what: String, ends: Date, today: Date, warning_days: i32, remedy: &'static str) -> End {

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, anyhow};
 use jiff::civil::Date;
 use lockgate_publish::edit::{self, Edited};
+use lockgate_publish::published::Published;
 use lockgate_signing::holds;
 use lockgate_signing::ids::SiteId;
 use lockgate_signing::rollout::RolloutStep;
@@ -45,7 +46,8 @@ pub(crate) fn rollout(rollout: Rollout) -> anyhow::Result<Report> {
     }
     let to = edit::audience(&to).map_err(|why| anyhow!("--to: {why}"))?;
     let step = RolloutStep { module_version: version, to, not_before, not_after };
-    staged(edit::offer(&repository, &module, step))
+    let (path, staged) = edit::offer(&repository, &module, step)?;
+    Ok(report::added(path, staged, Published::read(&repository)?.warnings(&module)?))
 }
 
 pub(crate) fn hold(hold: Hold, today: Date) -> anyhow::Result<Report> {

@@ -84,13 +84,14 @@ pub(crate) fn propose(propose: Propose, now: Timestamp) -> anyhow::Result<Answer
 
 fn proposed(proposal: &Proposal, out: &Path) -> anyhow::Result<Answer> {
     let digest = proposal.change.digest()?.to_hex();
+    let warnings: String = proposal.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
     Ok(Answer {
         text: format!(
-            "Made the proposal {}.\nCarry it to those who sign. Each runs `review` and `sign` on it or on a copy; then \
+            "{warnings}Made the proposal {}.\nCarry it to those who sign. Each runs `review` and `sign` on it or on a copy; then \
              `publish` it, with every signed copy.\nDigest: {digest}\n",
             out.display()
         ),
-        json: json!({ "proposal": out, "digest": digest }),
+        json: json!({ "proposal": out, "digest": digest, "warnings": proposal.warnings }),
         exit_code: 0,
     })
 }

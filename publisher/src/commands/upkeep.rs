@@ -55,6 +55,9 @@ fn in_words(status: &Status) -> String {
         let _ = writeln!(text, "{mark}{} ({} days)  {}{remedy}", end.ends, end.days, end.what);
     }
     let _ = writeln!(text);
+    for missing in &status.missing {
+        let _ = writeln!(text, "MISSING {missing}");
+    }
     for held in &status.held {
         let _ = writeln!(text, "held: {held}");
     }
@@ -67,7 +70,7 @@ fn in_words(status: &Status) -> String {
         match status.verdict {
             Verdict::Good => "Nothing ends soon.",
             Verdict::Soon => "Something ends soon.",
-            Verdict::Ended => "Something has ended.",
+            Verdict::Ended => "Something has ended, or is missing.",
         }
     );
     text

@@ -5,6 +5,7 @@ mod manifest;
 mod signers;
 mod text;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use lockgate_signing::codelist::Codelist;
@@ -21,6 +22,8 @@ use crate::catalogue::{Catalogue, CatalogueError};
 use crate::change::{Change, ChangeError};
 use crate::documents::{Root, Targets};
 use crate::envelope::{Envelope, Standing};
+use crate::lint::Warning;
+use crate::offers;
 use crate::proposal::TrustedRoot;
 use crate::repository::Live;
 use crate::role::Role;
@@ -32,6 +35,8 @@ pub struct Review {
     pub digest: Digest,
     /// The root that its base was verified from; none where it begins a registry.
     pub root: Option<Verified>,
+    /// What would be in order and still not work.
+    pub warnings: Vec<Warning>,
     /// The changes.
     pub changes: Vec<Section>,
     /// Who has signed what.
@@ -92,6 +97,9 @@ impl std::fmt::Display for Review {
                 "It begins a registry: nothing vouches for it but those who sign; compare the keys"
             )?,
         }
+        for warning in &self.warnings {
+            writeln!(f, "warning: {warning}")?;
+        }
         for section in &self.changes {
             writeln!(f, "\n{}", section.title)?;
             for line in &section.lines {
@@ -113,9 +121,13 @@ pub fn review(change: &Change, live: &Live, catalogue: &Catalogue<'_>) -> Result
         changes.extend(of_file(path, catalogue)?);
     }
     changes.push(ends(change)?);
+    let concerned =
+        |path: &&TargetPath| matches!(path.kind(), TargetKind::Rollout | TargetKind::ModuleManifest);
+    let modules: BTreeSet<_> = change.files.keys().filter(concerned).map(|path| path.id().clone()).collect();
+    let warnings = offers::without_token_keys(catalogue, modules)?;
     let standings = change.standings(live)?.into_iter();
     let signatures = standings.map(|(role, standing)| Signed { role, standing }).collect();
-    Ok(Review { digest: change.digest()?, root: None, changes, signatures })
+    Ok(Review { digest: change.digest()?, root: None, warnings, changes, signatures })
 }
 
 fn signers_changes(change: &Change, live: &Live) -> Result<Vec<Section>, ChangeError> {

@@ -267,6 +267,8 @@ fn holds_and_revocations_are_kept_whole() -> TestResult {
     refused(team.publish(&["resume", "--everything"])?, "there is no such hold")?;
     refused(team.publish(&["revoke", "gp-monthly", "7.0.0", "--reason", "A fault."])?, "gp-monthly 7.0.0")?;
 
+    team.add_token_keys()?;
+    team.change("keys", &["publishing", "governance"])?;
     team.publish(&["hold", "--module", "gp-monthly", "--reason", "A fault."])?.ok()?;
     team.change("hold", &["duty"])?;
     let status = team.publish(&["status"])?.ok()?.stdout;

@@ -1,6 +1,7 @@
 //! What stops every site one day is said in time.
 
 use anyhow::ensure;
+use lockgate_tests::AS_OF;
 
 use super::team::Team;
 use crate::TestResult;
@@ -56,5 +57,32 @@ fn every_offer_and_every_key_is_watched() -> TestResult {
     // That a direction ends is meant.
     team.publish_as_of(&["refresh"], "2027-01-25")?.ok()?;
     says(&team, "2027-01-25", &["      2027-01-31 (6 days)  the direction asthma-review 1.0.0"])?;
+    Ok(())
+}
+
+#[test]
+fn a_module_without_token_keys_draws_a_warning_until_they_are_there() -> TestResult {
+    let team = Team::new()?;
+    let warning =
+        "gp-monthly 1.0.0`: its purpose care-data has no token keys, and no site can run it without";
+    team.add_module("1.0.0", &[])?;
+    let rollout = team.publish(&["rollout", "gp-monthly", "1.0.0", "--to", "all"])?.ok()?.stdout;
+    ensure!(rollout.contains(warning), "{rollout}");
+    let proposed = team.publish(&["propose", &team.text("change")])?.ok()?.stdout;
+    ensure!(proposed.contains(warning), "{proposed}");
+    let review = team.review("change", "governance")?.ok()?.stdout;
+    ensure!(review.contains(warning), "{review}");
+    for name in ["publishing", "governance"] {
+        team.sign("change", name)?.ok()?;
+    }
+    team.publish(&["publish", &team.text("change")])?.ok()?;
+    says(&team, AS_OF, &["MISSING `gp-monthly 1.0.0`: its purpose care-data has no token keys"])?;
+
+    team.add_token_keys()?;
+    team.change("keys", &["publishing", "governance"])?;
+    team.publish(&["status"])?.ok()?;
+    let rollout =
+        team.publish(&["rollout", "gp-monthly", "1.0.0", "--to", "all", "--not-after", "2027-12-31"])?;
+    ensure!(!rollout.ok()?.stdout.contains("warning"), "there are token keys");
     Ok(())
 }

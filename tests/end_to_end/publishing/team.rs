@@ -176,6 +176,11 @@ impl Team {
         self.publish(&[kind, "add", &self.text("edited.toml")])?.ok().map(drop)
     }
 
+    /// Stages token keys for the purpose of `gp-monthly`.
+    pub(crate) fn add_token_keys(&self) -> anyhow::Result<()> {
+        self.add_edited("token-keys", "token-keys/asthma.toml", &[("id = \"asthma\"", "id = \"care-data\"")])
+    }
+
     /// Stages the list of recipients that sites are configured with.
     pub(crate) fn add_recipients(&self) -> anyhow::Result<()> {
         let folder = self.path("");
