@@ -35,6 +35,14 @@ pub(crate) fn offered(catalogue: &Catalogue<'_>, module: &Name) -> Result<Vec<Ro
     of(catalogue.newest(TargetKind::Rollout, module), catalogue)
 }
 
+/// What a module's published rollout offers: what sites may run today.
+pub(crate) fn offered_already(
+    catalogue: &Catalogue<'_>,
+    module: &Name,
+) -> Result<Vec<RolloutStep>, CatalogueError> {
+    of(catalogue.newest_published(TargetKind::Rollout, module), catalogue)
+}
+
 fn of(rollout: Option<TargetPath>, catalogue: &Catalogue<'_>) -> Result<Vec<RolloutStep>, CatalogueError> {
     let rollout = rollout.map(|path| catalogue.decode::<Rollout>(&path)).transpose()?.flatten();
     let Some(Rollout { id, mut steps, .. }) = rollout else { return Ok(Vec::new()) };

@@ -11,7 +11,7 @@ use lockgate_signing::rollout::{Rollout, RolloutStep};
 
 use super::{Section, some_of};
 use crate::catalogue::{Catalogue, CatalogueError};
-use crate::offers::audience_in_words;
+use crate::offers::{Revoked, audience_in_words};
 
 pub(super) fn of_codelist(before: Option<&Codelist>, after: &Codelist) -> Section {
     let mut lines = codes_lines(before.map(|before| &before.codes), &after.codes);
@@ -75,9 +75,14 @@ pub(super) fn of_rollout(
     catalogue: &Catalogue<'_>,
 ) -> Result<Section, CatalogueError> {
     let mut lines = Vec::new();
+    let revoked = Revoked::of(catalogue)?;
     let old = before.map(|before| before.steps.as_slice()).unwrap_or_default();
     for step in &after.steps {
-        let standing = if old.contains(step) { "still offered" } else { "now offered" };
+        let standing = match old.contains(step) {
+            _ if revoked.has(&after.id, &step.module_version) => "revoked, and run nowhere",
+            true => "still offered",
+            false => "now offered",
+        };
         lines.push(format!("{standing}: {}", step_in_words(step, catalogue)?));
     }
     for step in old.iter().filter(|step| !after.steps.contains(step)) {

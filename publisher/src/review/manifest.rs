@@ -6,9 +6,24 @@ use lockgate_signing::scope::{self, Widening};
 use super::lists::codes_lines;
 use super::{Section, some_of};
 
-pub(super) fn section(before: Option<&Manifest>, after: &Manifest) -> Section {
+/// A version before the one that is reviewed, which sites run or may have run.
+pub(super) struct Earlier {
+    pub(super) manifest: Manifest,
+    pub(super) now: Now,
+}
+
+/// How a version stands when the next one is reviewed.
+pub(super) enum Now {
+    /// To whom, in words.
+    OfferedTo(String),
+    OfferedToNobody,
+    Revoked,
+}
+
+/// The version before, and every earlier one that somebody is offered: sites compare with what they run.
+pub(super) fn section(before: Option<&Manifest>, run: &[Earlier], after: &Manifest) -> Section {
     match before {
-        Some(before) => following(before, after),
+        Some(before) => following(before, run, after),
         None => new(after),
     }
 }
@@ -33,15 +48,9 @@ fn new(manifest: &Manifest) -> Section {
     Section { title: format!("New module {} {}: {}", manifest.id, manifest.version, manifest.title), lines }
 }
 
-fn following(before: &Manifest, after: &Manifest) -> Section {
-    let mut lines = Vec::new();
-    let wider = scope::widenings(before, after);
-    if wider.is_empty() {
-        lines.push(format!("reads and sends no more than {}: sites take it without asking", before.version));
-    } else {
-        lines.push(format!("WIDER than {}: each site is asked before it runs", before.version));
-        lines.extend(wider.iter().flat_map(|wider| in_words("wider", wider)));
-    }
+fn following(before: &Manifest, run: &[Earlier], after: &Manifest) -> Section {
+    let mut lines: Vec<_> = run.iter().flat_map(|earlier| who_is_asked(earlier, after)).collect();
+    lines.push("a site that runs none of these is asked".to_owned());
     let narrower = scope::widenings(after, before);
     lines.extend(
         narrower.iter().filter(|it| !is_change_both_ways(it)).flat_map(|it| in_words("no longer", it)),
@@ -85,6 +94,23 @@ fn following(before: &Manifest, after: &Manifest) -> Section {
         ),
         lines,
     }
+}
+
+fn who_is_asked(earlier: &Earlier, after: &Manifest) -> Vec<String> {
+    let (now, site) = match &earlier.now {
+        Now::OfferedTo(whom) => (format!("is offered to {whom}"), "a site that runs it"),
+        Now::OfferedToNobody => ("is offered to nobody".to_owned(), "a site that runs it all the same"),
+        Now::Revoked => ("was revoked".to_owned(), "a site that ran it"),
+    };
+    let version = &earlier.manifest.version;
+    let wider = scope::widenings(&earlier.manifest, after);
+    if wider.is_empty() {
+        let takes = "takes this version without asking";
+        return vec![format!("reads and sends no more than {version}, which {now}: {site} {takes}")];
+    }
+    let asked = format!("WIDER than {version}, which {now}: {site} is asked before this version runs");
+    let wider = wider.iter().flat_map(|wider| in_words("wider", wider));
+    [asked].into_iter().chain(wider).collect()
 }
 
 /// Purpose and legal basis are said once, as was and is.

@@ -5,7 +5,7 @@ mod manifest;
 mod signers;
 mod text;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use lockgate_signing::codelist::Codelist;
@@ -16,6 +16,7 @@ use lockgate_signing::manifest::Manifest;
 use lockgate_signing::rollout::Rollout;
 use lockgate_signing::target::{TargetKind, TargetPath};
 use lockgate_signing::text_format::TextFormat;
+use semver::Version;
 use serde::Serialize;
 
 use crate::catalogue::{Catalogue, CatalogueError};
@@ -23,10 +24,11 @@ use crate::change::{Change, ChangeError};
 use crate::documents::{Root, Targets};
 use crate::envelope::{Envelope, Standing};
 use crate::lint::Warning;
-use crate::offers;
+use crate::offers::{self, Revoked};
 use crate::proposal::TrustedRoot;
 use crate::repository::Live;
 use crate::role::Role;
+use manifest::{Earlier, Now};
 
 /// What a proposal would change.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -171,7 +173,8 @@ fn of_file(path: &TargetPath, catalogue: &Catalogue<'_>) -> Result<Option<Sectio
         TargetKind::ModuleManifest => {
             let before = earlier(path, catalogue);
             let (before, after) = pair::<Manifest>(before, path, catalogue)?;
-            after.map(|after| manifest::section(before.as_ref(), &after))
+            let run = earlier_versions(path, before.as_ref(), catalogue)?;
+            after.map(|after| manifest::section(before.as_ref(), &run, &after))
         }
         TargetKind::Codelist => {
             let (before, after) = pair::<Codelist>(earlier(path, catalogue), path, catalogue)?;
@@ -197,6 +200,36 @@ fn of_file(path: &TargetPath, catalogue: &Catalogue<'_>) -> Result<Option<Sectio
         }
     };
     Ok(section)
+}
+
+/// The version before a module's, and every other earlier one that is offered: the oldest first.
+fn earlier_versions(
+    path: &TargetPath,
+    before: Option<&Manifest>,
+    catalogue: &Catalogue<'_>,
+) -> Result<Vec<Earlier>, CatalogueError> {
+    let mut whom: BTreeMap<Version, Vec<String>> = BTreeMap::new();
+    for step in offers::offered_already(catalogue, path.id())? {
+        let to = offers::audience_in_words(&step.to, catalogue)?;
+        whom.entry(step.module_version).or_default().push(to);
+    }
+    whom.extend(
+        before.filter(|it| !whom.contains_key(&it.version)).map(|it| (it.version.clone(), Vec::new())),
+    );
+    whom.retain(|version, _| version < path.version());
+    let revoked = Revoked::of(catalogue)?;
+    let mut earlier = Vec::new();
+    for (version, whom) in whom {
+        let now = match whom.as_slice() {
+            [] if revoked.has(path.id(), &version) => Now::Revoked,
+            [] => Now::OfferedToNobody,
+            whom => Now::OfferedTo(whom.join(" and ")),
+        };
+        if let Some(manifest) = offers::manifest(catalogue, path.id(), &version)? {
+            earlier.push(Earlier { manifest, now });
+        }
+    }
+    Ok(earlier)
 }
 
 /// The published version that a file follows: the highest below it.

@@ -53,7 +53,8 @@ fn a_new_module_a_cohort_and_a_rollout() -> TestResult {
         &team,
         "wider",
         &[
-            "WIDER than 1.0.0: each site is asked before it runs",
+            "WIDER than 1.0.0, which is offered to cohort pathfinders (2 sites): a site that runs it is asked before \
+             this version runs",
             "the program is the same, byte for byte",
             "1 sites came: A81003",
             "1 sites went: A81001",
@@ -95,6 +96,56 @@ fn codelists_and_policies_say_what_came_and_went() -> TestResult {
             "1 snomed codes went: 46635009",
             "Policy: objections-england 1.1.0 follows 1.0.0",
             &format!("not-after: was {was}, is 2029-12-31"),
+        ],
+    )
+}
+
+#[test]
+fn who_is_asked_depends_on_what_a_site_runs() -> TestResult {
+    let team = Team::new()?;
+    team.add_token_keys()?;
+    let manifest = team.binaries.root().join("guest-modules/gp-monthly/module.toml");
+    let manifest = std::fs::read_to_string(manifest)?;
+    let span = manifest.lines().find(|line| line.starts_with("span = ")).context("no span")?.to_owned();
+    let wider = (&*span, "span = \"all\"");
+    team.publish(&["cohort", "set", "pathfinders", "--title", "One that tries first", "--site", "A81001"])?
+        .ok()?;
+    team.add_module("1.0.0", &[])?;
+    team.add_module("1.1.0", &[wider])?;
+    team.publish(&["rollout", "gp-monthly", "1.0.0", "--to", "all"])?.ok()?;
+    team.publish(&["rollout", "gp-monthly", "1.1.0", "--to", "pathfinders"])?.ok()?;
+    team.change("first", &["publishing", "governance"])?;
+
+    // The version before went to the pathfinders only.
+    team.add_module("1.2.0", &[wider])?;
+    team.publish(&["propose", &team.text("second"), "--role", "modules"])?.ok()?;
+    says(
+        &team,
+        "second",
+        &[
+            "WIDER than 1.0.0, which is offered to all sites: a site that runs it is asked before this version runs",
+            "reads and sends no more than 1.1.0, which is offered to cohort pathfinders (1 site): a site that runs it \
+             takes this version without asking",
+            "a site that runs none of these is asked",
+        ],
+    )?;
+
+    // It was revoked, and sites run the one before it.
+    team.publish(&["revoke", "gp-monthly", "1.1.0", "--reason", "A wrong code."])?.ok()?;
+    team.publish(&["propose", &team.text("never"), "--role", "holds"])?.ok()?;
+    team.sign("never", "duty")?.ok()?;
+    team.publish(&["publish", &team.text("never")])?.ok()?;
+    team.publish(&["rollout", "gp-monthly", "1.2.0", "--to", "all"])?.ok()?;
+    team.propose("third")?;
+    says(
+        &team,
+        "third",
+        &[
+            "WIDER than 1.0.0, which is offered to all sites: a site that runs it is asked before this version runs",
+            "reads and sends no more than 1.1.0, which was revoked: a site that ran it takes this version without asking",
+            "still offered: 1.0.0 to all sites",
+            "revoked, and run nowhere: 1.1.0 to cohort pathfinders (1 site)",
+            "now offered: 1.2.0 to all sites",
         ],
     )
 }
