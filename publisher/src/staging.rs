@@ -118,7 +118,20 @@ pub fn add_direction(
 
 /// Checks and stages the public keys of tokens.
 pub fn add_token_keys(repository: &Repository, bytes: &[u8]) -> Result<(TargetPath, StagedAs), StagingError> {
+    check_keys(&TokenKeys::decode(bytes)?)?;
     add_text::<TokenKeys>(repository, TargetKind::TokenKeys, bytes)
+}
+
+/// Sites check each token with these keys: with one that is none, every run would end in an error.
+fn check_keys(keys: &TokenKeys) -> Result<(), TextFormatError> {
+    for epoch in &keys.epochs {
+        if let Err(error) = lockgate_oprf::PublicKey::from_bytes(epoch.public_key.0) {
+            let place = format!("epoch {}.public-key", epoch.epoch);
+            let why = format!("{error}; copy what `lockgate-keyholder keys` prints");
+            return Err(TextFormatError::at(TokenKeys::WHAT, &place, &why));
+        }
+    }
+    Ok(())
 }
 
 /// Checks and stages a list of recipients.
@@ -278,7 +291,9 @@ fn check_staged(
         TargetKind::Rollout => named::<Rollout>(path, bytes).map(drop),
         TargetKind::Holds => named::<Holds>(path, bytes).map(drop),
         TargetKind::Direction => named::<Direction>(path, bytes).map(drop),
-        TargetKind::TokenKeys => named::<TokenKeys>(path, bytes).map(drop),
+        TargetKind::TokenKeys => {
+            check_keys(&named::<TokenKeys>(path, bytes)?).map_err(|error| error.to_string())
+        }
         TargetKind::Recipients => named::<Recipients>(path, bytes).map(drop),
         TargetKind::ModuleComponent if other_half.is_none() => Err("its manifest is missing".to_owned()),
         TargetKind::ModuleComponent => {

@@ -16,8 +16,11 @@ const ALLOWED: [(&str, &[&str]); 16] = [
         "lockgate-agent",
         &["lockgate-dial", "lockgate-durable", "lockgate-oprf", "lockgate-signing", "lockgate-trust"],
     ),
-    // The publisher looks at what it is about to publish through the agent's own client.
-    ("lockgate-publish", &["guest-toolchain", "lockgate-durable", "lockgate-signing", "lockgate-trust"]),
+    // The publisher looks at what it is about to publish through the agent's own client, and at keys as the agent does.
+    (
+        "lockgate-publish",
+        &["guest-toolchain", "lockgate-durable", "lockgate-oprf", "lockgate-signing", "lockgate-trust"],
+    ),
     ("lockgate-linker", &["lockgate-durable", "lockgate-service", "lockgate-signing"]),
     // It evaluates blindly: nothing of the agent, of the linker or of the registry is in it.
     ("lockgate-keyholder", &["lockgate-durable", "lockgate-oprf", "lockgate-service", "lockgate-signing"]),

@@ -7,6 +7,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use lockgate_durable::FileError;
 use lockgate_durable::key_file::{self, KeyFileError};
+use lockgate_oprf::{OprfError, SecretKey};
 use lockgate_signing::cohort::Audience;
 use lockgate_signing::delivery::{TokenKeyDelivery, TokenKeyRequest};
 use lockgate_signing::envelope::sign;
@@ -65,6 +66,9 @@ pub enum SiteError {
     /// The pseudonym key.
     #[error("the pseudonym key of the fixture's site: {0}")]
     Sealing(#[from] SealedError),
+    /// Its public half.
+    #[error("the pseudonym key of the fixture's site: {0}")]
+    TokenKey(#[from] OprfError),
     /// What is published there.
     #[error("the fixture's registry: {0}")]
     Staging(#[from] StagingError),
@@ -166,11 +170,12 @@ fn recipients(day: Date) -> Result<Recipients, IdError> {
 
 /// The keyholder of such a site: one epoch, for as long as a fixture may be of.
 fn token_keys(domain: &Name) -> Result<TokenKeys, SiteError> {
-    let signing = SigningKey::from_seed(&Zeroizing::new(*PSEUDONYM_KEY)).public();
+    let seed = Zeroizing::new(*PSEUDONYM_KEY);
+    let signing = SigningKey::from_seed(&seed).public();
     let epoch = TokenEpoch {
         epoch: EPOCH,
         // Nothing is evaluated with it: the site has a sealed key.
-        public_key: TokenPublicKey(signing.to_bytes()),
+        public_key: TokenPublicKey(SecretKey::derive(&seed, domain.as_str().as_bytes())?.public().to_bytes()),
         from: jiff::civil::date(2000, 1, 1),
         until: jiff::civil::date(2099, 12, 31),
     };

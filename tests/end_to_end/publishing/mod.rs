@@ -7,7 +7,7 @@ mod status;
 mod team;
 mod terminal;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use lockgate_tests::{AS_OF, Site, SiteOptions, copy_folder};
 use serde_json::Value;
 
@@ -337,4 +337,24 @@ fn documents_that_do_not_fit_together_are_refused_when_they_are_staged() -> Test
     let same = team.publish(&["cohort", "set", "pathfinders", "--file", &sites])?.ok()?;
     ensure!(same.stdout.contains("live already"), "{}", same.stdout);
     refused(team.publish(&["rollout", "gp-monthly", "9.0.0", "--withdraw"])?, "not offered to anybody")
+}
+
+#[test]
+fn a_token_key_that_no_agent_can_use_is_not_staged() -> TestResult {
+    let team = Team::new()?;
+    let sample = team.binaries.root().join("examples/registry/token-keys/asthma.toml");
+    let sample = std::fs::read_to_string(sample)?;
+    let key = sample.lines().find_map(|line| line.strip_prefix("public-key = \"")).context("no key")?;
+    // No element of the group, and the one that says nothing.
+    for wrong in ["f".repeat(64), "0".repeat(64)] {
+        std::fs::write(team.path("keys.toml"), sample.replace(&key[..64], &wrong))?;
+        let refused = team.publish(&["token-keys", "add", &team.text("keys.toml")])?.expect(1)?.stderr;
+        ensure!(refused.contains("keys.toml") && refused.contains("epoch 1.public-key"), "{refused}");
+    }
+    // Nor is one that was put there by hand.
+    std::fs::write(team.path("keys.toml"), &sample)?;
+    team.publish(&["token-keys", "add", &team.text("keys.toml")])?.ok()?;
+    let staged = team.path("registry/staged/token-keys/asthma/1.0.0.toml");
+    std::fs::write(staged, sample.replace(&key[..64], &"0".repeat(64)))?;
+    refused(team.publish(&["propose", &team.text("keys")])?, "epoch 1.public-key")
 }
