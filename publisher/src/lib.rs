@@ -23,6 +23,7 @@ pub mod floor;
 pub mod key_file;
 pub mod keys;
 pub mod lint;
+mod mapping_sql;
 pub mod module;
 mod offers;
 pub mod proposal;

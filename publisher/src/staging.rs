@@ -20,6 +20,7 @@ use lockgate_signing::text_format::{TextFormat, TextFormatError};
 use lockgate_signing::token_keys::TokenKeys;
 
 use crate::contract::{self, ContractError};
+use crate::mapping_sql;
 use crate::module::PreparedModule;
 use crate::repository::{LOCK, Live, Repository, RepositoryError};
 
@@ -82,6 +83,7 @@ pub enum StagedAs {
 
 /// Checks and stages a mapping.
 pub fn add_mapping(repository: &Repository, bytes: &[u8]) -> Result<(TargetPath, StagedAs), StagingError> {
+    mapping_sql::check(&Mapping::decode(bytes)?)?;
     add_text::<Mapping>(repository, TargetKind::Mapping, bytes)
 }
 
@@ -283,7 +285,9 @@ fn check_staged(
     }
     let other_half = path.other_half().and_then(|other| staged.get(&other));
     match path.kind() {
-        TargetKind::Mapping => named::<Mapping>(path, bytes).map(drop),
+        TargetKind::Mapping => {
+            mapping_sql::check(&named::<Mapping>(path, bytes)?).map_err(|error| error.to_string())
+        }
         TargetKind::Policy => named::<ObjectionPolicy>(path, bytes).map(drop),
         TargetKind::SensitiveCodes => named::<SensitiveCodes>(path, bytes).map(drop),
         TargetKind::Codelist => named::<Codelist>(path, bytes).map(drop),

@@ -358,3 +358,18 @@ fn a_token_key_that_no_agent_can_use_is_not_staged() -> TestResult {
     std::fs::write(staged, sample.replace(&key[..64], &"0".repeat(64)))?;
     refused(team.publish(&["propose", &team.text("keys")])?, "epoch 1.public-key")
 }
+
+#[test]
+fn a_mapping_that_is_not_sql_is_not_staged() -> TestResult {
+    let team = Team::new()?;
+    let sample = team.binaries.root().join("examples/registry/mappings/gp-extract.toml");
+    let sample = std::fs::read_to_string(sample)?;
+    ensure!(sample.contains("\"p.Sex\""), "the sample has another sex");
+    std::fs::write(team.path("mapping.toml"), sample.replacen("p.Sex", "p.Sexx((", 1))?;
+    let refused = team.publish(&["mapping", "add", &team.text("mapping.toml")])?.expect(1)?.stderr;
+    ensure!(
+        refused.contains("mapping.toml") && refused.contains(".column.sex.sql`: is not SQL"),
+        "{refused}"
+    );
+    Ok(())
+}
