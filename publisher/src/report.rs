@@ -127,7 +127,11 @@ impl fmt::Display for Report {
                 }
             }
             Self::Published { published: false, .. } => {
-                writeln!(f, "Nothing is staged. `publish --renew` signs again what is live.")
+                writeln!(
+                    f,
+                    "Nothing is staged. `refresh` signs the timestamp again; `propose OUT --renew` has its keys sign again \
+                     what is live."
+                )
             }
             Self::Published { version, expires, added, .. } => {
                 for path in added {
@@ -136,7 +140,7 @@ impl fmt::Display for Report {
                 let (version, expires) = (version.unwrap_or_default(), expires.unwrap_or_default());
                 writeln!(
                     f,
-                    "Version {version} is live. Publish again, or `publish --renew`, before {expires}."
+                    "Version {version} is live. `refresh` keeps it so, before {expires}; `status` says what else ends."
                 )
             }
             Self::List { version, expires, published, staged } => {
