@@ -42,6 +42,17 @@ pub enum EditError {
         /// Why it was.
         reason: String,
     },
+    /// The last day of an offer is over.
+    #[error(
+        "the last day of the offer, {last}, is over on {today}, and no site would take it up; name a later day, or end the \
+         offer with --withdraw"
+    )]
+    Over {
+        /// The last day.
+        last: Date,
+        /// Today.
+        today: Date,
+    },
     /// There is nothing to take back.
     #[error("{0}; `list` shows what there is")]
     NotThere(String),
@@ -67,7 +78,10 @@ pub fn set_cohort(
 }
 
 /// Offers a version of a module, in place of how that version was offered before. Other versions stay as they are.
-pub fn offer(repository: &Repository, module: &Name, step: RolloutStep) -> Edited {
+pub fn offer(repository: &Repository, module: &Name, step: RolloutStep, today: Date) -> Edited {
+    if let Some(last) = step.not_after.filter(|last| *last < today) {
+        return Err(EditError::Over { last, today });
+    }
     let contents = Published::read(repository)?;
     let holds = coherence::newest_holds(&contents.catalogue().map_err(CoherenceError::from)?);
     let revoked = holds.map_err(CoherenceError::from)?.map(|holds| holds.revoked).unwrap_or_default();

@@ -28,12 +28,20 @@ const NUMBER_VALUES_USUAL: f64 = 1e10;
 /// Categories of one column that draw no remark.
 const CATEGORIES_USUAL: usize = 64;
 
+/// How the legal basis of a module begins that was laid out and not finished.
+const NO_LEGAL_BASIS: &str = "None yet: write here";
+
 /// Reads a manifest as a sceptical reviewer would.
 pub fn warnings(manifest: &Manifest, today: Date) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let mut warn = |place: String, why: &str| warnings.push(Warning { place, why: why.to_owned() });
 
-    if manifest.legal_basis.split_whitespace().count() < 4 {
+    if manifest.legal_basis.starts_with(NO_LEGAL_BASIS) {
+        warn(
+            "legal-basis".into(),
+            "is still what `module new` wrote; name the law or direction, in a sentence",
+        );
+    } else if manifest.legal_basis.split_whitespace().count() < 4 {
         warn("legal-basis".into(), "a practice reads this; name the law or direction, in a sentence");
     }
     if manifest.title.split_whitespace().count() < 2 {
@@ -100,5 +108,25 @@ fn column_remark(name: &str, kind: &OutputType) -> Option<&'static str> {
             Some("a full date of birth never reaches a module; set `month = true`")
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lockgate_signing::text_format::TextFormat as _;
+
+    use super::*;
+
+    #[test]
+    fn what_the_scaffold_leaves_open_is_remarked() {
+        let day = jiff::civil::date(2026, 11, 1);
+        let text = include_str!("workshop/template/module.toml");
+        let text = text.replace("{{name}}", "wheeze").replace("{{not-after}}", "2027-10-31");
+        let remarks = |text: &str| warnings(&Manifest::decode(text.as_bytes()).unwrap(), day);
+        let places: Vec<_> = remarks(&text).into_iter().map(|warning| warning.place).collect();
+        assert_eq!(places, ["legal-basis"]);
+        let finished =
+            text.replace("None yet: write here, in a sentence", "Regulations 7 of 2026, a sentence");
+        assert_eq!(remarks(&finished), []);
     }
 }

@@ -99,7 +99,7 @@ fn run(command: Command, now: Timestamp) -> anyhow::Result<Answer> {
             add_file(command, |repository, bytes| staging::add_direction(repository, bytes, today))?
         }
         Command::Cohort(CohortCommand::Set(set)) => edits::cohort_set(set)?,
-        Command::Rollout(rollout) => edits::rollout(rollout)?,
+        Command::Rollout(rollout) => edits::rollout(rollout, today)?,
         Command::Hold(hold) => edits::hold(hold, today)?,
         Command::Resume(resume) => edits::resume(resume)?,
         Command::Revoke(revoke) => edits::revoke(revoke, today)?,

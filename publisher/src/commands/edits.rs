@@ -38,7 +38,7 @@ fn read_sites(file: &Path) -> anyhow::Result<Vec<SiteId>> {
     Ok(sites)
 }
 
-pub(crate) fn rollout(rollout: Rollout) -> anyhow::Result<Report> {
+pub(crate) fn rollout(rollout: Rollout, today: Date) -> anyhow::Result<Report> {
     let Rollout { module, version, to, not_before, not_after, withdraw, place } = rollout;
     let repository = open(place)?;
     if withdraw {
@@ -46,7 +46,7 @@ pub(crate) fn rollout(rollout: Rollout) -> anyhow::Result<Report> {
     }
     let to = edit::audience(&to).map_err(|why| anyhow!("--to: {why}"))?;
     let step = RolloutStep { module_version: version, to, not_before, not_after };
-    let (path, staged) = edit::offer(&repository, &module, step)?;
+    let (path, staged) = edit::offer(&repository, &module, step, today)?;
     Ok(report::added(path, staged, Published::read(&repository)?.warnings(&module)?))
 }
 

@@ -146,7 +146,7 @@ fn make_registry(dir: &Path, fixture: &Fixture, module: &PreparedModule) -> Resu
     let version = module.manifest.version.clone();
     let to_all =
         RolloutStep { module_version: version, to: Audience::All, not_before: None, not_after: None };
-    let _ = edit::offer(&repository, &module.manifest.id, to_all)?;
+    let _ = edit::offer(&repository, &module.manifest.id, to_all, fixture.as_of)?;
     let _ = publish::publish(&repository, &keys, &Selection::default(), expiry, now)?;
     Ok(())
 }

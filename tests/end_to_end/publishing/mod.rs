@@ -327,6 +327,8 @@ fn documents_that_do_not_fit_together_are_refused_when_they_are_staged() -> Test
     refused(team.publish(&["rollout", "gp-monthly", "1.0.0", "--to", "all"])?, "gp-monthly 1.0.0")?;
     team.add_module("1.0.0", &[])?;
     refused(team.publish(&["rollout", "gp-monthly", "1.0.0", "--to", "nowhere"])?, "the cohort nowhere")?;
+    let over = ["rollout", "gp-monthly", "1.0.0", "--to", "all", "--not-after", "2026-10-10"];
+    refused(team.publish(&over)?, "the last day of the offer, 2026-10-10, is over on 2026-11-01")?;
     refused(
         team.publish(&["rollout", "gp-monthly", "1.0.0", "--to", "all", "--to", "nowhere"])?,
         "name it alone",
