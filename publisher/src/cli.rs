@@ -109,6 +109,10 @@ pub(crate) enum Command {
     Resume(edits::Resume),
     /// Stage the end of a version of a module, for ever.
     Revoke(edits::Revoke),
+    /// Take back what is staged; without a name, show what is.
+    ///
+    /// Nothing of it was live. What was proposed already stays in the proposal: do not sign or publish that.
+    Unstage(edits::Unstage),
     /// Make a folder of what is staged, for others to review and sign.
     Propose(signing::Propose),
     /// Say in words what a proposal would change, and who has signed it.

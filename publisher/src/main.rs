@@ -103,6 +103,7 @@ fn run(command: Command, now: Timestamp) -> anyhow::Result<Answer> {
         Command::Hold(hold) => edits::hold(hold, today)?,
         Command::Resume(resume) => edits::resume(resume)?,
         Command::Revoke(revoke) => edits::revoke(revoke, today)?,
+        Command::Unstage(unstage) => edits::unstage(unstage)?,
         Command::Propose(propose) => return signing::propose(propose, now),
         Command::Review(review) => return signing::review(&review),
         Command::Sign(sign) => return signing::sign(sign),

@@ -1,6 +1,6 @@
 //! What a command answers: text for people, one JSON object for scripts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -30,6 +30,11 @@ pub(crate) enum Report {
         path: String,
         staged: StagedAs,
         warnings: Vec<Warning>,
+    },
+    /// As one types it.
+    Unstaged {
+        removed: BTreeSet<String>,
+        staged: BTreeSet<String>,
     },
     #[serde(rename_all = "kebab-case")]
     Published {
@@ -63,6 +68,10 @@ pub(crate) fn init(repository: PathBuf, keys: PathBuf) -> Report {
 
 pub(crate) fn added(path: TargetPath, staged: StagedAs, warnings: Vec<Warning>) -> Report {
     Report::Added { path: path.to_string(), staged, warnings }
+}
+
+pub(crate) fn unstaged(removed: BTreeSet<String>, staged: BTreeSet<String>) -> Report {
+    Report::Unstaged { removed, staged }
 }
 
 pub(crate) fn nothing_staged() -> Report {
@@ -125,6 +134,13 @@ impl fmt::Display for Report {
                     StagedAs::Unchanged => writeln!(f, "{path} was staged already."),
                     StagedAs::AlreadyPublished => writeln!(f, "{path} is live already, with the same bytes."),
                 }
+            }
+            Self::Unstaged { removed, staged } => {
+                for removed in removed {
+                    writeln!(f, "Took back {removed}.")?;
+                }
+                writeln!(f, "Staged:{}", if staged.is_empty() { " nothing" } else { "" })?;
+                staged.iter().try_for_each(|staged| writeln!(f, "  {staged}"))
             }
             Self::Published { published: false, .. } => {
                 writeln!(

@@ -1,6 +1,6 @@
 //! What waits for the next publication: plain files in `staged/`, checked when they come and again when they go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use jiff::civil::Date;
@@ -10,6 +10,7 @@ use lockgate_signing::cohort::Cohort;
 use lockgate_signing::digest::Digest;
 use lockgate_signing::direction::Direction;
 use lockgate_signing::holds::Holds;
+use lockgate_signing::ids::Name;
 use lockgate_signing::manifest::Manifest;
 use lockgate_signing::mapping::Mapping;
 use lockgate_signing::policy::{ObjectionPolicy, SensitiveCodes};
@@ -18,6 +19,7 @@ use lockgate_signing::rollout::Rollout;
 use lockgate_signing::target::{TargetKind, TargetPath, TargetPathError};
 use lockgate_signing::text_format::{TextFormat, TextFormatError};
 use lockgate_signing::token_keys::TokenKeys;
+use semver::Version;
 
 use crate::contract::{self, ContractError};
 use crate::mapping_sql;
@@ -56,8 +58,11 @@ pub enum StagingError {
     /// A file in `staged/` that is none of ours.
     #[error("{} was not put there by this program; remove it", .0.display())]
     Stranger(PathBuf),
+    /// It is not staged.
+    #[error("{0} is not staged; `unstage` alone shows what is")]
+    NotStaged(String),
     /// A staged file was changed after it was checked.
-    #[error("the new file `{path}` is wrong: {why}; add it again")]
+    #[error("the new file `{path}` is wrong: {why}; add it again, or take it back with `unstage`")]
     Changed {
         /// The path.
         path: TargetPath,
@@ -260,11 +265,47 @@ pub(crate) fn clear(
         if !std::fs::read(&file).is_ok_and(|staged| staged == *bytes) {
             continue;
         }
-        std::fs::remove_file(&file).map_err(at("remove", &file))?;
-        // The folders of the id and the version, where nothing else is in them.
-        for folder in file.ancestors().skip(1).take(2) {
-            let _ = std::fs::remove_dir(folder);
-        }
+        remove(&file)?;
+    }
+    Ok(())
+}
+
+/// The paths of everything that is staged, right or wrong.
+pub fn staged_paths(repository: &Repository) -> Result<BTreeSet<TargetPath>, StagingError> {
+    let root = repository.dir().join("staged");
+    let path = |file: PathBuf| TargetPath::parse(file.strip_prefix(&root).ok()?.to_str()?).ok().flatten();
+    Ok(files_below(&root)?.into_iter().filter_map(path).collect())
+}
+
+/// Takes back what is staged: one version of something, or all where none is named; of a module both files.
+pub fn unstage(
+    repository: &Repository,
+    folder: &str,
+    id: &Name,
+    version: Option<&Version>,
+) -> Result<Vec<TargetPath>, StagingError> {
+    let _lock = repository.lock()?;
+    let mut paths = staged_paths(repository)?;
+    paths.retain(|path| {
+        let same_version = version.is_none_or(|version| version == path.version());
+        path.kind().folder() == folder && path.id() == id && same_version
+    });
+    if paths.is_empty() {
+        let version = version.map(|version| format!("/{version}")).unwrap_or_default();
+        return Err(StagingError::NotStaged(format!("{folder}/{id}{version}")));
+    }
+    // The manifest before its component: it is what makes the pair a module.
+    for path in &paths {
+        remove(&staged_file(repository, path))?;
+    }
+    Ok(paths.into_iter().collect())
+}
+
+fn remove(file: &Path) -> Result<(), FileError> {
+    std::fs::remove_file(file).map_err(at("remove", file))?;
+    // The folders of the id and the version, where nothing else is in them.
+    for folder in file.ancestors().skip(1).take(2) {
+        let _ = std::fs::remove_dir(folder);
     }
     Ok(())
 }

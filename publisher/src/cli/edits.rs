@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use jiff::civil::Date;
 use lockgate_signing::ids::{Name, SiteId};
+use lockgate_signing::target::{TargetKind, TargetPath};
 use semver::Version;
 
 use super::Place;
@@ -85,6 +86,63 @@ pub(crate) struct Revoke {
     pub reason: String,
     #[command(flatten)]
     pub place: Place,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Unstage {
+    /// What it is.
+    #[arg(requires = "id")]
+    pub kind: Option<StagedKind>,
+    /// Its id; of a rollout the module's, of holds `standing`.
+    pub id: Option<Name>,
+    /// Its version; every staged one when absent.
+    pub version: Option<Version>,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// What can be staged, as the command is called that stages it.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum StagedKind {
+    Module,
+    Mapping,
+    Policy,
+    Sensitive,
+    Recipients,
+    Codelist,
+    TokenKeys,
+    Direction,
+    Cohort,
+    Rollout,
+    Holds,
+}
+
+impl StagedKind {
+    /// The folder of its files.
+    pub(crate) fn folder(self) -> &'static str {
+        match self {
+            Self::Module => TargetKind::ModuleManifest,
+            Self::Mapping => TargetKind::Mapping,
+            Self::Policy => TargetKind::Policy,
+            Self::Sensitive => TargetKind::SensitiveCodes,
+            Self::Recipients => TargetKind::Recipients,
+            Self::Codelist => TargetKind::Codelist,
+            Self::TokenKeys => TargetKind::TokenKeys,
+            Self::Direction => TargetKind::Direction,
+            Self::Cohort => TargetKind::Cohort,
+            Self::Rollout => TargetKind::Rollout,
+            Self::Holds => TargetKind::Holds,
+        }
+        .folder()
+    }
+
+    /// What a path is of, as one types it.
+    pub(crate) fn in_words(path: &TargetPath) -> String {
+        let is_it = |kind: &&Self| kind.folder() == path.kind().folder();
+        let value = Self::value_variants().iter().find(is_it).and_then(Self::to_possible_value);
+        let name = value.map_or(path.kind().name().to_owned(), |value| value.get_name().to_owned());
+        format!("{name} {} {}", path.id(), path.version())
+    }
 }
 
 #[derive(Debug, Args)]

@@ -1,16 +1,18 @@
-//! `cohort set`, `rollout`, `hold`, `resume`, `revoke`.
+//! `cohort set`, `rollout`, `hold`, `resume`, `revoke`, `unstage`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
 use jiff::civil::Date;
 use lockgate_publish::edit::{self, Edited};
 use lockgate_publish::published::Published;
+use lockgate_publish::staging;
 use lockgate_signing::holds;
 use lockgate_signing::ids::SiteId;
 use lockgate_signing::rollout::RolloutStep;
 
-use crate::cli::edits::{CohortSet, Hold, Resume, Revoke, Rollout};
+use crate::cli::edits::{CohortSet, Hold, Resume, Revoke, Rollout, StagedKind, Unstage};
 use crate::report::{self, Report};
 use crate::{open, read};
 
@@ -64,6 +66,17 @@ pub(crate) fn resume(resume: Resume) -> anyhow::Result<Report> {
 pub(crate) fn revoke(revoke: Revoke, today: Date) -> anyhow::Result<Report> {
     let Revoke { module, version, reason, place } = revoke;
     staged(edit::revoke(&open(place)?, module, version, today, reason))
+}
+
+pub(crate) fn unstage(unstage: Unstage) -> anyhow::Result<Report> {
+    let Unstage { kind, id, version, place } = unstage;
+    let repository = open(place)?;
+    let removed = match (kind, id) {
+        (Some(kind), Some(id)) => staging::unstage(&repository, kind.folder(), &id, version.as_ref())?,
+        _ => Vec::new(),
+    };
+    let words = |paths: BTreeSet<_>| paths.iter().map(StagedKind::in_words).collect::<BTreeSet<_>>();
+    Ok(report::unstaged(words(removed.into_iter().collect()), words(staging::staged_paths(&repository)?)))
 }
 
 fn staged(edited: Edited) -> anyhow::Result<Report> {

@@ -378,3 +378,36 @@ fn a_mapping_that_is_not_sql_is_not_staged() -> TestResult {
     );
     Ok(())
 }
+
+#[test]
+fn what_is_staged_can_be_taken_back() -> TestResult {
+    let team = Team::new()?;
+    team.add_module("1.0.0", &[])?;
+    team.add_module("1.1.0", &[])?;
+    team.publish(&["rollout", "gp-monthly", "1.1.0", "--to", "all"])?.ok()?;
+    // It names a module that there is not, and stands in the way of every direction.
+    team.add_example("direction", "directions/asthma-review.toml")?;
+    let propose = || team.publish(&["propose", &team.text("change"), "--role", "directions"]);
+    refused(propose()?, "names the module asthma")?;
+
+    let staged = team.publish(&["unstage"])?.ok()?.stdout;
+    let all = "Staged:\n  direction asthma-review 1.0.0\n  module gp-monthly 1.0.0\n  module gp-monthly 1.1.0\n  rollout \
+               gp-monthly 1.0.0\n";
+    ensure!(staged == all, "{staged}");
+    refused(team.publish(&["unstage", "direction", "asthma-review", "7.0.0"])?, "7.0.0 is not staged")?;
+    refused(team.publish(&["unstage", "mapping", "asthma-review"])?, "is not staged")?;
+    team.publish(&["unstage", "direction"])?.expect(2)?;
+    let taken = team.publish(&["unstage", "direction", "asthma-review"])?.ok()?.stdout;
+    ensure!(taken.starts_with("Took back direction asthma-review 1.0.0.\nStaged:\n"), "{taken}");
+    propose()?.expect(3)?;
+
+    // Both files of one version, and nothing of another; also where somebody changed one of them.
+    let manifest = team.path("registry/staged/modules/gp-monthly/1.0.0/manifest.toml");
+    std::fs::write(&manifest, "no manifest")?;
+    team.publish(&["unstage", "module", "gp-monthly", "1.0.0"])?.ok()?;
+    ensure!(!team.path("registry/staged/modules/gp-monthly/1.0.0").exists(), "a file is left");
+    team.publish(&["unstage", "rollout", "gp-monthly"])?.ok()?;
+    let left = team.publish(&["unstage", "--json"])?.ok()?.json()?;
+    ensure!(left["staged"] == serde_json::json!(["module gp-monthly 1.1.0"]), "{left}");
+    team.propose("change")
+}
