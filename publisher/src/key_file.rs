@@ -58,6 +58,19 @@ pub enum KeyFileError {
     /// It could not be read.
     #[error("the passphrase cannot be read: {0}")]
     Passphrase(std::io::Error),
+    /// It could not be read from where it was to come.
+    #[error(
+        "the passphrase cannot be read from file descriptor {number}: {error}; open it for this command: `{number}< FILE`"
+    )]
+    Descriptor {
+        /// The file descriptor.
+        number: u32,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// A new key would take the place of another.
+    #[error("{} is there already, and a key is never overwritten: choose another name", .0.display())]
+    Exists(PathBuf),
     /// The system gave no randomness.
     #[error("the operating system gives no randomness for a new key: {0}")]
     NoRandomness(getrandom::Error),
@@ -106,13 +119,17 @@ fn read_descriptor(number: u32) -> Result<Zeroizing<String>, KeyFileError> {
     let mut text = Zeroizing::new(String::new());
     File::open(format!("/dev/fd/{number}"))
         .and_then(|file| file.take(PASSPHRASE_BYTES_MAX).read_to_string(&mut text))
-        .map_err(KeyFileError::Passphrase)?;
+        .map_err(|error| KeyFileError::Descriptor { number, error })?;
     Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
 }
 
 /// Makes a key: the private half in a new file, the public half beside it. With no passphrase only for a key that a
 /// machine uses unattended.
 pub fn create(path: &Path, passphrase: Option<PassphraseSource>) -> Result<PublicKey, KeyFileError> {
+    // Before somebody thinks of a passphrase. `write_private` replaces nothing either.
+    if let Some(there) = [path.to_owned(), public_path(path)].into_iter().find(|file| file.exists()) {
+        return Err(KeyFileError::Exists(there));
+    }
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(seed.as_mut_slice()).map_err(KeyFileError::NoRandomness)?;
     let key = SigningKey::from_seed(&seed);

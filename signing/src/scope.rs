@@ -163,7 +163,8 @@ fn input_beyond(
         (Some(before), Some(after)) => {
             let codes: Vec<_> = after.difference(&before).cloned().collect();
             if !codes.is_empty() {
-                let what = format!("selects by {} more codes: {}", codes.len(), some_of(&codes));
+                let more = if codes.len() == 1 { "more code" } else { "more codes" };
+                let what = format!("selects by {} {more}: {}", codes.len(), some_of(&codes));
                 wider.push(Widening { place: place.to_owned(), what, codes });
             }
         }
@@ -457,7 +458,7 @@ aggregate = { count = "patients", smallest-cell = 20, round-to = 10 }
             (
                 "[\"44054006\"]",
                 "[\"44054006\", \"46635009\"]",
-                "input.entries: selects by 1 more codes: snomed 46635009",
+                "input.entries: selects by 1 more code: snomed 46635009",
             ),
             (
                 "\"2000-01-01\"",

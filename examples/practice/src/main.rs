@@ -1,6 +1,6 @@
 //! Makes synthetic practices and hospitals as SQLite databases.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -271,7 +271,7 @@ fn import(arguments: &Import) -> anyhow::Result<()> {
 
 fn facts(arguments: &FactsArguments) -> anyhow::Result<()> {
     let facts = facts::facts(&arguments.database, arguments.as_of, arguments.months)?;
-    println!("{}", serde_json::to_string_pretty(&facts)?);
+    say(&serde_json::to_string_pretty(&facts)?)?;
     Ok(())
 }
 
@@ -285,7 +285,7 @@ fn described(kind: &str, out: &std::path::Path, made: &impl serde::Serialize) ->
 /// One object a file, as JSON or as a line for people.
 fn print(made: &[Value], as_json: bool) -> anyhow::Result<()> {
     if as_json {
-        println!("{}", serde_json::to_string_pretty(&json!({ "made": made }))?);
+        say(&serde_json::to_string_pretty(&json!({ "made": made }))?)?;
         return Ok(());
     }
     for value in made {
@@ -294,9 +294,17 @@ fn print(made: &[Value], as_json: bool) -> anyhow::Result<()> {
         let shown = fields.iter().filter(|(_, value)| !value.is_null());
         let line: Vec<String> =
             shown.map(|(name, value)| format!("{} {}", name.replace('_', " "), text(value))).collect();
-        println!("{}", line.join(", "));
+        say(&line.join(", "))?;
     }
     Ok(())
+}
+
+/// Prints a line. Output into `head` is no error.
+fn say(line: &str) -> anyhow::Result<()> {
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
 }
 
 /// A bar on a terminal; nothing in a pipe.

@@ -308,3 +308,16 @@ fn memory_of_dates_and_events_is_what_was_asked_for() {
     let rows = facts(&file, as_of(), 3).unwrap().rows;
     assert_eq!(rows["medication"].len(), 3);
 }
+
+#[test]
+fn output_into_a_program_that_reads_no_more_is_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    for more in [&[][..], &["--json"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut practice = std::process::Command::new(env!("CARGO_BIN_EXE_practice"));
+        practice.args(["make", "practice", "--patients", "20", "--months", "1", "--replace", "--out"]);
+        practice.arg(folder.path().join("practice.sqlite")).args(more).stdout(writer);
+        assert_eq!(practice.status().unwrap().code(), Some(0), "{more:?}");
+    }
+}

@@ -39,18 +39,24 @@ pub(super) fn codes_lines(before: Option<&CodesBySystem>, after: &CodesBySystem)
     let mut lines = Vec::new();
     for system in systems {
         let (old, new) = (codes(before, system), codes(Some(after), system));
-        lines.extend(came_and_went(&format!("{system} codes"), &old, &new));
+        lines.extend(came_and_went(&format!("{system} code"), "s", &old, &new));
     }
     lines
 }
 
-/// One line for what came and one for what went.
-pub(super) fn came_and_went(what: &str, old: &BTreeSet<String>, new: &BTreeSet<String>) -> Vec<String> {
+/// One line for what came and one for what went; `several` is what more than one end in.
+pub(super) fn came_and_went(
+    what: &str,
+    several: &str,
+    old: &BTreeSet<String>,
+    new: &BTreeSet<String>,
+) -> Vec<String> {
     let mut lines = Vec::new();
     for (verb, set) in [("came", new.difference(old)), ("went", old.difference(new))] {
         let names: Vec<_> = set.cloned().collect();
         if !names.is_empty() {
-            lines.push(format!("{} {what} {verb}: {}", names.len(), some_of(&names)));
+            let several = if names.len() == 1 { "" } else { several };
+            lines.push(format!("{} {what}{several} {verb}: {}", names.len(), some_of(&names)));
         }
     }
     lines
@@ -60,8 +66,11 @@ pub(super) fn of_cohort(before: Option<&Cohort>, after: &Cohort) -> Section {
     let sites = |cohort: Option<&Cohort>| -> BTreeSet<String> {
         cohort.into_iter().flat_map(|cohort| &cohort.sites).map(SiteId::to_string).collect()
     };
-    let mut lines = came_and_went("sites", &sites(before), &sites(Some(after)));
-    lines.push(format!("{} sites in all", after.sites.len()));
+    let mut lines = came_and_went("site", "s", &sites(before), &sites(Some(after)));
+    lines.push(match after.sites.len() {
+        1 => "1 site in all".to_owned(),
+        sites => format!("{sites} sites in all"),
+    });
     let title = match before {
         Some(before) => format!("Cohort {}: version {} follows {}", after.id, after.version, before.version),
         None => format!("New cohort {} {}: {}", after.id, after.version, after.title),

@@ -30,7 +30,7 @@ fn section(role: Role, before: Option<Authority>, after: Option<Authority>) -> O
     let keys = |authority: &Option<Authority>| -> BTreeSet<String> {
         authority.as_ref().map(Authority::keys_in_words).unwrap_or_default()
     };
-    let mut lines = came_and_went("keys", &keys(&before), &keys(&after));
+    let mut lines = came_and_went("key", "s", &keys(&before), &keys(&after));
     match (&before, &after) {
         (Some(before), Some(after)) if before.threshold != after.threshold => {
             lines.push(format!("{} must sign (was {})", after.threshold, before.threshold));

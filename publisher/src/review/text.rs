@@ -86,7 +86,7 @@ fn differences(old: &BTreeMap<String, Leaf>, new: &BTreeMap<String, Leaf>) -> Ve
             (Some(Leaf::One(was)), None) => lines.push(format!("{place}: went, was {was}")),
             (before, after) => {
                 let (was, is) = (members(before), members(after));
-                let changes = came_and_went(&format!("in {place}"), &was, &is);
+                let changes = came_and_went(&format!("in {place}"), "", &was, &is);
                 if changes.is_empty() {
                     lines.push(format!("{place}: in another order"));
                 }

@@ -411,3 +411,16 @@ fn what_is_staged_can_be_taken_back() -> TestResult {
     ensure!(left["staged"] == serde_json::json!(["module gp-monthly 1.1.0"]), "{left}");
     team.propose("change")
 }
+
+#[test]
+fn a_new_key_takes_nobody_s_place_and_a_closed_descriptor_is_named() -> TestResult {
+    let team = Team::before_the_ceremony()?;
+    let key = team.person("duty").join("key.pem").display().to_string();
+    // Nobody is asked for a passphrase first: there is no terminal here, and nothing is open.
+    refused(team.run(&["key", "new", &key, "--passphrase-fd", "9"])?, "a key is never overwritten")?;
+    let signed = team.run(&["sign", &team.text("registry-init"), "--key", &key, "--passphrase-fd", "9"])?;
+    refused(
+        signed,
+        "from file descriptor 9: No such file or directory (os error 2); open it for this command",
+    )
+}

@@ -56,8 +56,8 @@ fn a_new_module_a_cohort_and_a_rollout() -> TestResult {
             "WIDER than 1.0.0, which is offered to cohort pathfinders (2 sites): a site that runs it is asked before \
              this version runs",
             "the program is the same, byte for byte",
-            "1 sites came: A81003",
-            "1 sites went: A81001",
+            "1 site came: A81003",
+            "1 site went: A81001",
             "now offered: 1.0.0 to all sites",
             "now offered: 1.1.0 to cohort pathfinders (2 sites)",
             "no longer: 1.0.0 to cohort pathfinders (2 sites), from 2026-11-08",
@@ -92,8 +92,8 @@ fn codelists_and_policies_say_what_came_and_went() -> TestResult {
         "change",
         &[
             "Codelist diabetes: version 1.1.0 follows 1.0.0",
-            "1 snomed codes came: 73211009",
-            "1 snomed codes went: 46635009",
+            "1 snomed code came: 73211009",
+            "1 snomed code went: 46635009",
             "Policy: objections-england 1.1.0 follows 1.0.0",
             &format!("not-after: was {was}, is 2029-12-31"),
         ],
