@@ -118,10 +118,7 @@ pub(crate) fn sign(sign: Sign) -> anyhow::Result<Answer> {
         );
     }
     // Before the passphrase is asked for: whoever types it has seen what it signs.
-    eprintln!("Proposal {}", digest.to_hex());
-    if let Some(root) = &review.root {
-        eprintln!("{root}");
-    }
+    eprintln!("Proposal {}\n{}", digest.to_hex(), review.vouched_for());
     let key = key_file::load(&sign.key, sign.passphrase.source())?;
     let (signed, news) = proposal.change.sign(&live, &key)?;
     if signed.is_empty() {

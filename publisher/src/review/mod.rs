@@ -89,16 +89,22 @@ pub struct Signed {
     pub standing: Standing,
 }
 
+impl Review {
+    /// What vouches for the lists that it is compared with, in a line.
+    pub fn vouched_for(&self) -> String {
+        match &self.root {
+            Some(root) => root.to_string(),
+            None => {
+                "It begins a registry: nothing vouches for it but those who sign; compare the keys".to_owned()
+            }
+        }
+    }
+}
+
 impl std::fmt::Display for Review {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "Proposal {}", self.digest.to_hex())?;
-        match &self.root {
-            Some(root) => writeln!(f, "{root}")?,
-            None => writeln!(
-                f,
-                "It begins a registry: nothing vouches for it but those who sign; compare the keys"
-            )?,
-        }
+        writeln!(f, "{}", self.vouched_for())?;
         for warning in &self.warnings {
             writeln!(f, "warning: {warning}")?;
         }

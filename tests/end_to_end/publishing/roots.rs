@@ -105,5 +105,8 @@ fn a_review_says_which_root_it_went_by() -> TestResult {
     ensure!(signed.stderr.contains(&said), "{}", signed.stderr);
     let beginning = team.run(&["review", &team.text("registry-init")]);
     ensure!(beginning?.ok()?.stdout.contains("It begins a registry"), "the beginning is not said");
+    let newcomers = Team::before_the_ceremony()?;
+    let signed = newcomers.sign("registry-init", "duty")?.ok()?;
+    ensure!(signed.stderr.contains("It begins a registry"), "{}", signed.stderr);
     Ok(())
 }
