@@ -100,7 +100,7 @@ mod tests {
     use crate::lint;
 
     #[test]
-    fn what_is_laid_out_has_its_name_and_draws_no_remark() {
+    fn what_is_laid_out_has_its_name_and_lacks_only_a_legal_basis() {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("asthma");
         let name: Name = "asthma".parse().unwrap();
@@ -111,7 +111,8 @@ mod tests {
         }
         let manifest = Manifest::decode(&std::fs::read(dir.join("module.toml")).unwrap()).unwrap();
         assert_eq!((manifest.id.as_str(), manifest.not_after), ("asthma", date(2027, 12, 31)));
-        assert_eq!(lint::warnings(&manifest, date(2026, 11, 1)), []);
+        let remarks = lint::warnings(&manifest, date(2026, 11, 1));
+        assert!(matches!(&remarks[..], [one] if one.place == "legal-basis"), "{remarks:?}");
         assert!(matches!(scaffold(&name, &dir, date(2026, 11, 1)), Err(ScaffoldError::Exists(_))));
     }
 
