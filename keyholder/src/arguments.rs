@@ -151,19 +151,12 @@ pub(crate) enum ConfigCommand {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
+    use lockgate_service::command::help_pages;
 
     use super::*;
 
     #[test]
     fn help() {
-        fn pages(command: &clap::Command, path: &str, text: &mut String) {
-            *text += &format!("$ {path} --help\n{}\n", command.clone().render_long_help());
-            for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
-                pages(sub, &format!("{path} {}", sub.get_name()), text);
-            }
-        }
-        let mut text = String::new();
-        pages(&Arguments::command(), "lockgate-keyholder", &mut text);
-        insta::assert_snapshot!(text);
+        insta::assert_snapshot!(help_pages(&Arguments::command(), "lockgate-keyholder"));
     }
 }

@@ -15,6 +15,16 @@ pub fn start_log(filter: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The help of a command and of all below it, as their readers see it: a test of each program keeps a snapshot. `path` is how
+/// the command is called.
+pub fn help_pages(command: &clap::Command, path: &str) -> String {
+    let mut text = format!("$ {path} --help\n{}\n", command.clone().render_long_help());
+    for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
+        text += &help_pages(below, &format!("{path} {}", below.get_name()));
+    }
+    text
+}
+
 /// What asynchronous work runs on.
 pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")
