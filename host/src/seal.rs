@@ -53,6 +53,15 @@ pub(crate) enum Kept {
     Memory { blocks: HashMap<Digest, Vec<u8>>, bytes: usize },
 }
 
+/// What a block is to the bundle.
+#[derive(Debug, Clone, Copy)]
+enum Standing {
+    /// It counts: a month whose content is the same is not sent again.
+    Content,
+    /// It does not: what is told of a new epoch.
+    Beside,
+}
+
 /// What a preview keeps of a bundle, bytes.
 const SHOWN_BYTES_MAX: usize = 64 << 20;
 
@@ -73,35 +82,17 @@ impl BlockStore {
         position: usize,
         plain: Vec<u8>,
         rows: usize,
-    ) -> Result<BlockRef, SealError> {
-        self.put_sealed(list, position, plain, rows, BlockCipher::encrypt)
-    }
-
-    /// A block that does not count as content.
-    fn put_beside(
-        &mut self,
-        list: BlockList,
-        position: usize,
-        plain: Vec<u8>,
-        rows: usize,
-    ) -> Result<BlockRef, SealError> {
-        self.put_sealed(list, position, plain, rows, BlockCipher::encrypt_beside)
-    }
-
-    fn put_sealed(
-        &mut self,
-        list: BlockList,
-        position: usize,
-        plain: Vec<u8>,
-        rows: usize,
-        encrypt: impl FnOnce(&mut BlockCipher, BlockPlace, Vec<u8>) -> Result<Vec<u8>, BlockCipherError>,
+        standing: Standing,
     ) -> Result<BlockRef, SealError> {
         let place = BlockPlace { list, position: position as u32 };
         let shown = match &self.kept {
             Kept::Memory { bytes, .. } if bytes + plain.len() <= SHOWN_BYTES_MAX => Some(plain.clone()),
             _ => None,
         };
-        let sent = encrypt(&mut self.cipher, place, plain)?;
+        let sent = match standing {
+            Standing::Content => self.cipher.encrypt(place, plain)?,
+            Standing::Beside => self.cipher.encrypt_beside(place, plain)?,
+        };
         let block = BlockRef { digest: Digest::of(&sent), bytes: sent.len() as u64, rows: rows as u32 };
         match (&mut self.kept, shown) {
             (Kept::Folder(folder), _) => folder.put(&block, &sent)?,
@@ -238,23 +229,26 @@ impl Sealer {
         let mut patients = Vec::new();
         for handles in self.patient_rows.used.chunks(ROWS_MAX as usize) {
             let bytes = self.encoder.patients(&self.patients.table(handles))?;
-            patients.push(self.store.put(BlockList::Patients, patients.len(), bytes, handles.len())?);
+            let (position, rows) = (patients.len(), handles.len());
+            patients.push(self.store.put(BlockList::Patients, position, bytes, rows, Standing::Content)?);
         }
         let others = self.others();
         for handles in others.chunks(ROWS_MAX as usize) {
             let bytes = self.encoder.patients(&self.patients.table_without_links(handles))?;
-            patients.push(self.store.put_beside(
-                BlockList::Patients,
-                patients.len(),
-                bytes,
-                handles.len(),
-            )?);
+            let (position, rows) = (patients.len(), handles.len());
+            patients.push(self.store.put(BlockList::Patients, position, bytes, rows, Standing::Beside)?);
         }
         let former = self.former(&others)?;
         let mut codes = Vec::new();
         for some in self.codes.chunks(ROWS_MAX as usize) {
             let bytes = self.encoder.codes(some)?;
-            codes.push(self.store.put(BlockList::Codes, codes.len(), bytes, some.len())?);
+            codes.push(self.store.put(
+                BlockList::Codes,
+                codes.len(),
+                bytes,
+                some.len(),
+                Standing::Content,
+            )?);
         }
         let outputs = self.outputs.into_iter().map(|output| output.info).collect();
         let cells_suppressed = self.cells_suppressed;
@@ -287,7 +281,8 @@ impl Sealer {
         let mut blocks = Vec::new();
         for table in tables {
             let bytes = self.encoder.former(&table)?;
-            blocks.push(self.store.put_beside(BlockList::Former, blocks.len(), bytes, table.tokens.len())?);
+            let (position, rows) = (blocks.len(), table.tokens.len());
+            blocks.push(self.store.put(BlockList::Former, position, bytes, rows, Standing::Beside)?);
         }
         Ok(Some(FormerTokens { epoch, blocks }))
     }
@@ -299,7 +294,8 @@ impl Sealer {
             output.waiting.iter_mut().map(|column| split_front(column, rows)).collect();
         output.rows -= rows;
         let bytes = self.encoder.rows(&output.info.columns, &columns)?;
-        output.info.blocks.push(self.store.put(list, output.info.blocks.len(), bytes, rows)?);
+        let blocks = &mut output.info.blocks;
+        blocks.push(self.store.put(list, blocks.len(), bytes, rows, Standing::Content)?);
         Ok(())
     }
 }
