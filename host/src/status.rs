@@ -195,9 +195,7 @@ impl Status {
                         format!("{} {} {}", it.module, it.version, it.standing.sentence(&it.module))
                     }),
                 );
-                for it in directions.iter().filter(|it| it.state == "open") {
-                    needs_person.push(it.question());
-                }
+                needs_person.extend(directions.iter().filter_map(DirectionLine::question));
             }
             Err(error) => needs_person.push(error.to_string()),
         }
@@ -331,11 +329,13 @@ impl ModuleLine {
 
 impl DirectionLine {
     /// What to ask where nobody has answered yet.
-    pub fn question(&self) -> String {
-        format!(
-            "direction {0} waits for `lockgate-agent directions accept {0}` or `refuse {0}`",
-            self.direction
-        )
+    pub fn question(&self) -> Option<String> {
+        (self.state == "open").then(|| {
+            format!(
+                "direction {0} waits for `lockgate-agent directions accept {0}` or `refuse {0}`",
+                self.direction
+            )
+        })
     }
 
     /// Every direction that is published for this site.

@@ -143,8 +143,8 @@ pub(super) fn refreshed(view: &View, as_json: bool) -> anyhow::Result<()> {
     for problem in problems {
         print(&format!("attention: {problem}"))?;
     }
-    for it in DirectionLine::all(view).iter().filter(|it| it.state == "open") {
-        print(&format!("attention: {}", it.question()))?;
+    for question in DirectionLine::all(view).iter().filter_map(DirectionLine::question) {
+        print(&format!("attention: {question}"))?;
     }
     let expires = expires.map_or_else(String::new, |expires| format!(", good until {expires}"));
     print(&format!("Refreshed at {at}{expires}."))?;
