@@ -368,7 +368,7 @@ pub fn refresh(
     now: Now,
 ) -> Result<View, AgentError> {
     let refreshed = modules.refresh(ledger, now);
-    observe_refresh(config, now, refreshed.as_ref().err(), refreshed.as_ref().ok())?;
+    observe_refresh(config, now, &refreshed)?;
     Ok(refreshed?)
 }
 
@@ -381,23 +381,17 @@ pub fn refresh_or_last_known(
     now: Now,
 ) -> Result<View, AgentError> {
     let current = modules.current(ledger, now);
-    let failed = match &current {
-        Ok(view) => view.failed.as_ref(),
-        Err(error) => Some(error),
-    };
-    observe_refresh(config, now, failed, current.as_ref().ok())?;
+    observe_refresh(config, now, &current)?;
     Ok(current?)
 }
 
-fn observe_refresh(
-    config: &Config,
-    now: Now,
-    failed: Option<&ModulesError>,
-    view: Option<&View>,
-) -> Result<(), FileError> {
+fn observe_refresh(config: &Config, now: Now, found: &Result<View, ModulesError>) -> Result<(), FileError> {
+    let (failed, noticed) = match found {
+        Ok(view) => (view.failed.as_ref(), view.noticed.clone()),
+        Err(error) => (Some(error), Vec::new()),
+    };
     let failed =
         failed.map(|error| Failure { module: None, why: error.to_string(), passing: error.is_passing() });
-    let noticed = view.map(|view| view.noticed.clone()).unwrap_or_default();
     let ended = Ended { at: now.at, failed: failed.into_iter().collect(), noticed };
     Observed::note(&config.state_dir, |observed| observed.refresh = Some(ended))
 }
