@@ -142,6 +142,11 @@ impl ModulesError {
         }
     }
 
+    /// The same where there is nothing to go on with: what matters is why the registry does not answer, and what is lost.
+    fn without(self, known: Self) -> Self {
+        if let Self::Lost = known { Self::Alone(Box::new(self)) } else { self }
+    }
+
     /// Whether a site goes on with what it knew: whatever the registry says wrong changes nothing here. What fails on this
     /// computer's own disk, or in its configuration, does.
     fn leaves_last_known(&self) -> bool {
@@ -211,13 +216,15 @@ impl Modules {
 
     /// Asks the registry, remembers what it revokes, and installs what needs no person.
     pub fn refresh(&self, ledger: &mut Ledger, now: Now) -> Result<View, ModulesError> {
-        let fetch = |registry: &Registry| Published::read(registry, &self.config);
-        let refreshed = self.trust.refresh_and(now.at, fetch);
-        let (registry, published) = refreshed.map_err(|error: ModulesError| {
+        self.ask(ledger, now).map_err(|error| {
             let known = error.leaves_last_known().then(|| self.last_known(ledger.entries(), now.today));
-            let is_alone = matches!(known, Some(Err(ModulesError::Lost)));
-            if is_alone { ModulesError::Alone(Box::new(error)) } else { error }
-        })?;
+            if let Some(Err(known)) = known { error.without(known) } else { error }
+        })
+    }
+
+    fn ask(&self, ledger: &mut Ledger, now: Now) -> Result<View, ModulesError> {
+        let fetch = |registry: &Registry| Published::read(registry, &self.config);
+        let (registry, published) = self.trust.refresh_and::<_, ModulesError>(now.at, fetch)?;
         failpoint("refresh.known");
         for (module, it) in published.unsound.iter().flat_map(|(id, all)| all.iter().map(move |it| (id, it)))
         {
@@ -230,9 +237,9 @@ impl Modules {
         }
         let installed = self.install_what_may_be(&mut view, ledger, now)?;
         if installed {
-            let View { registry, mut published, .. } = view;
+            let View { registry, mut published, noticed, .. } = view;
             published.problems.retain(|problem| !problem.is_of_site());
-            view = self.view(registry, published, ledger.entries(), now.today);
+            view = View { noticed, ..self.view(registry, published, ledger.entries(), now.today) };
         }
         self.installed.keep_only(view.decisions.installed_files())?;
         Ok(view)
@@ -250,14 +257,13 @@ impl Modules {
 
     /// The registry as of now, or the last known one with a warning where it does not answer, or answers wrongly.
     pub fn current(&self, ledger: &mut Ledger, now: Now) -> Result<View, ModulesError> {
-        match self.refresh(ledger, now) {
+        match self.ask(ledger, now) {
             Err(error) if error.leaves_last_known() => match self.last_known(ledger.entries(), now.today) {
                 Ok(view) => {
                     tracing::warn!("{error}; going on with what was published on {}", view.registry.as_of());
                     Ok(View { failed: Some(error), ..view })
                 }
-                // There is nothing to go on with: what matters is why.
-                Err(ModulesError::NeverRefreshed) => Err(error),
+                Err(known @ (ModulesError::NeverRefreshed | ModulesError::Lost)) => Err(error.without(known)),
                 Err(other) => Err(other),
             },
             result => result,

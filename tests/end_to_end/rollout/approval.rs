@@ -3,6 +3,7 @@
 use std::os::unix::process::ExitStatusExt as _;
 
 use anyhow::ensure;
+use lockgate_tests::SiteOptions;
 use serde_json::Value;
 
 use super::{Trial, after_refresh, bundles, listed, not_run};
@@ -124,6 +125,17 @@ fn a_manual_site_is_asked_about_every_version() -> TestResult {
     ensure!(shown.contains("nothing: it reads and sends no more than what runs"), "{shown}");
     site.command(&["modules", "approve", "control"])?.ok()?;
     assert_eq!(listed(&site)?, ["control 1.0.1 installed"]);
+    Ok(())
+}
+
+#[test]
+fn a_first_refresh_that_installs_at_once_has_lost_nothing() -> TestResult {
+    let trial = Trial::rolled_out()?;
+    let options = SiteOptions { approve: "auto", ..SiteOptions::practice("A81001", &trial.database) };
+    let site = trial.stage.site_not_enrolled("A81001", options)?;
+    let refreshed = site.command(&["--json", "refresh"])?.ok()?.json()?;
+    ensure!(refreshed["modules"][0]["state"] == "installed", "{refreshed}");
+    ensure!(refreshed["problems"] == serde_json::json!([]), "{refreshed}");
     Ok(())
 }
 
