@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use lockgate_linker::objections::Thresholds;
 use lockgate_signing::ids::{Name, SiteId};
 use lockgate_signing::keys::KeyId;
 use lockgate_signing::recipients::RecipientSigningKey;
@@ -81,10 +82,11 @@ pub(crate) enum Command {
         #[arg(long, value_name = "SITE")]
         site: Option<SiteId>,
     },
-    /// Compare what sites count of objections, each site's last snapshot with the one before it.
+    /// Compare what sites count of objections, each site's last snapshot with those before it.
     ///
     /// An alarm is a number that dropped to none or that stepped: patients withheld or flagged, entries of dissents and
-    /// withdrawals, and of each of their codes. Only headers are read. Run it daily, by whatever looks at exit codes.
+    /// withdrawals, and of each of their codes. Fewer objections, or more withdrawals, than in any snapshot of the look-back
+    /// are one as long as that is so. Only headers are read. Run it daily, by whatever looks at exit codes.
     ///
     /// Exit codes: 0 nothing is alarming, 5 an alarm.
     Objections(Objections),
@@ -142,13 +144,23 @@ pub(crate) struct Objections {
     pub(crate) site: Option<SiteId>,
     /// Where no patient, or no dissent, is left: alarm if there were as many as this.
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
-    pub(crate) zero_from: u64,
+    zero_from: u64,
     /// A step is more than this part of what was before …
     #[arg(long, value_name = "PERCENT", default_value_t = 20)]
-    pub(crate) step_percent: u32,
+    step_percent: u32,
     /// … and at least as many patients or entries.
     #[arg(long, value_name = "COUNT", default_value_t = 10)]
-    pub(crate) step_min: u64,
+    step_min: u64,
+    /// How far back fewer objections are looked for; 0 compares with the snapshot before and no other.
+    #[arg(long, value_name = "DAYS", default_value_t = 92)]
+    look_back_days: u32,
+}
+
+impl Objections {
+    pub(crate) fn thresholds(&self) -> Thresholds {
+        let &Self { zero_from, step_percent, step_min, look_back_days, .. } = self;
+        Thresholds { zero_from, step_percent, step_min, look_back_days }
+    }
 }
 
 #[derive(Debug, Subcommand)]

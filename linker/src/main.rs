@@ -12,7 +12,7 @@ use lockgate_durable::key_file;
 use lockgate_linker::config::{Config, DataFolder};
 use lockgate_linker::database::Database;
 use lockgate_linker::intake::Intake;
-use lockgate_linker::objections::{self, SiteObjections, Thresholds};
+use lockgate_linker::objections::{self, SiteObjections};
 use lockgate_linker::offline::{self, OfflineError};
 use lockgate_linker::store::{FolderLock, Store};
 use lockgate_linker::{limits, report, service};
@@ -209,8 +209,7 @@ fn show(data: &DataFolder, id: &str, json: bool) -> anyhow::Result<()> {
 }
 
 fn objections(data: &DataFolder, options: &Objections, json: bool) -> anyhow::Result<()> {
-    let Objections { site, zero_from, step_percent, step_min } = options;
-    let thresholds = Thresholds { zero_from: *zero_from, step_percent: *step_percent, step_min: *step_min };
+    let (site, thresholds) = (&options.site, options.thresholds());
     let (database, (intake, _lock)) = (open_database(data)?, open(data, &limits::Limits::default())?);
     let (runtime, mut compared) = (runtime()?, Vec::<SiteObjections>::new());
     for row in database.sites()?.into_iter().filter(|row| !row.revoked) {

@@ -4,8 +4,11 @@
 //! evidence falls by more than the policy allows (`drop-max`); here is seen what is less than that, what a site's policy let
 //! through, what rose, and what a site cannot know of itself. Nothing but headers is read, and each is verified again.
 //!
-//! The last snapshot of a site is compared with the one before it. Where the last one has no dissents at all, it is compared with
-//! the last one that had: that alarm stands until there are some again, however often the site sends.
+//! The last snapshot of a site is compared with the one before it, and, for what lets more out (fewer objections, more that are
+//! withdrawn), with every one of the weeks before: a slow drain is told too, and a step stands for as long. Where the last one has
+//! no dissents at all, it is compared with the last one that had, however old: that alarm stands until there are some again.
+//!
+//! Memory: one header, and the alarms.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +30,8 @@ pub struct Thresholds {
     pub step_percent: u32,
     /// … and at least as many entries or patients.
     pub step_min: u64,
+    /// Days back from the last snapshot that what lets more out is compared with.
+    pub look_back_days: u32,
 }
 
 /// What one snapshot of a site says.
@@ -58,20 +63,10 @@ pub struct SiteObjections {
     pub site: SiteId,
     /// The last one; none: nothing was sent.
     pub last: Option<Counted>,
-    /// What it is compared with; none: it is the first.
+    /// The one before it; none: it is the first.
     pub before: Option<Counted>,
     /// What is alarming.
     pub alarms: Vec<Alarm>,
-}
-
-impl SiteObjections {
-    /// Whether another policy was applied to the last snapshot: then numbers may step for a reason.
-    pub fn policy_changed(&self) -> bool {
-        self.before
-            .as_ref()
-            .zip(self.last.as_ref())
-            .is_some_and(|(before, last)| before.policy != last.policy)
-    }
 }
 
 /// A number that should be looked at.
@@ -86,6 +81,28 @@ pub struct Alarm {
     pub before: u64,
     /// How many there are.
     pub now: u64,
+    /// The moment of the snapshot in which there were as many, seconds since 1970-01-01 UTC.
+    pub before_at_s: i64,
+    /// Whether another policy was applied then: numbers may step for a reason.
+    pub policy_changed: bool,
+}
+
+impl Alarm {
+    /// Whether more patients may be seen for it.
+    fn lets_out(&self) -> bool {
+        let is_rise = self.change == Change::Rose;
+        is_rise == self.kind().is_some_and(|kind| !kind.is_dissent())
+    }
+
+    /// The kind of entries; none: patients.
+    fn kind(&self) -> Option<EvidenceKind> {
+        let name = self.what.split(' ').next()?;
+        EvidenceKind::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    fn by(&self) -> u64 {
+        self.before.abs_diff(self.now)
+    }
 }
 
 /// How a number changed.
@@ -100,7 +117,7 @@ pub enum Change {
     Rose,
 }
 
-/// Compares the last snapshot of a site with the one before; `bundles`: those of the site, in the order of its chain.
+/// Compares the last snapshot of a site with those before; `bundles`: those of the site, in the order of its chain.
 pub async fn of_site(
     intake: &Intake,
     site: SiteId,
@@ -108,39 +125,58 @@ pub async fn of_site(
     thresholds: Thresholds,
 ) -> Result<SiteObjections, OfflineError> {
     let (mut last, mut before): (Option<Counted>, Option<Counted>) = (None, None);
+    let (mut alarming, mut seen_at_s) = (Vec::new(), i64::MAX);
     // A retraction counts nothing.
     let extracts = bundles.iter().filter(|row| row.kind == "extract" && row.accepted_at_s.is_some());
     for row in extracts.rev() {
         let bytes = intake.store.header(row.id).await?.ok_or(OfflineError::Incomplete)?;
         let counted = Counted::of(row.id, offline::header_of(intake, &bytes)?.message());
+        // The bundles of one run are of one snapshot.
+        if counted.snapshot_at_s == std::mem::replace(&mut seen_at_s, counted.snapshot_at_s) {
+            continue;
+        }
         let Some(last) = &last else {
             last = Some(counted);
             continue;
         };
-        // The bundles of one run are of one snapshot.
-        if counted.snapshot_at_s == last.snapshot_at_s {
-            continue;
-        }
-        let had_some = counted.counts.evidence.dissents() > 0;
-        if before.is_none() || had_some {
+        let back_to_s = last.snapshot_at_s.saturating_sub(i64::from(thresholds.look_back_days) * DAY_S);
+        let is_recent = counted.snapshot_at_s >= back_to_s;
+        let seeks_some = last.counts.evidence.dissents() == 0;
+        let has_some = counted.counts.evidence.dissents() > 0;
+        if before.is_none() {
+            alarming = alarms(&counted, last, thresholds);
             before = Some(counted);
+        } else if is_recent || (seeks_some && has_some) {
+            add(&mut alarming, alarms(&counted, last, thresholds));
         }
-        if had_some || last.counts.evidence.dissents() > 0 {
+        if !is_recent && (has_some || !seeks_some) {
             break;
         }
     }
-    let compared = before.as_ref().zip(last.as_ref());
-    let alarms =
-        compared.map(|(before, last)| alarms(&before.counts, &last.counts, thresholds)).unwrap_or_default();
-    Ok(SiteObjections { site, last, before, alarms })
+    Ok(SiteObjections { site, last, before, alarms: alarming })
 }
 
-/// What is alarming about two snapshots, one after the other.
-pub fn alarms(before: &Counts, now: &Counts, thresholds: Thresholds) -> Vec<Alarm> {
+const DAY_S: i64 = 86_400;
+
+/// Adds what an earlier snapshot shows to be let out: of each number, the largest step.
+fn add(alarms: &mut Vec<Alarm>, earlier: Vec<Alarm>) {
+    for alarm in earlier.into_iter().filter(Alarm::lets_out) {
+        match alarms.iter_mut().find(|known| known.what == alarm.what) {
+            Some(known) if known.lets_out() && known.by() >= alarm.by() => {}
+            Some(known) => *known = alarm,
+            None => alarms.push(alarm),
+        }
+    }
+}
+
+/// What is alarming about two snapshots of a site.
+pub fn alarms(before: &Counted, now: &Counted, thresholds: Thresholds) -> Vec<Alarm> {
+    let (before_at_s, policy_changed) = (before.snapshot_at_s, before.policy != now.policy);
     let alarm = |what: String, zero_from: u64, before: u64, now: u64| {
         let change = change(before, now, zero_from, thresholds)?;
-        Some(Alarm { what, change, before, now })
+        Some(Alarm { what, change, before, now, before_at_s, policy_changed })
     };
+    let (before, now) = (&before.counts, &now.counts);
     // Whom a direction lets in has objected all the same.
     let patients = |counts: &Counts| {
         let withheld = counts.withheld_type_1 + counts.let_in;
@@ -199,7 +235,8 @@ mod tests {
 
     use super::*;
 
-    const THRESHOLDS: Thresholds = Thresholds { zero_from: 1, step_percent: 20, step_min: 10 };
+    const THRESHOLDS: Thresholds =
+        Thresholds { zero_from: 1, step_percent: 20, step_min: 10, look_back_days: 92 };
 
     /// Entries of three codes, the last one of withdrawals; and patients withheld and flagged.
     fn counts(dissents: [u64; 2], withdrawals: u64, withheld: u64, flagged: u64) -> Counts {
@@ -226,8 +263,20 @@ mod tests {
         }
     }
 
+    /// A snapshot that says so, of a day.
+    fn counted(day: i64, counts: &Counts) -> Counted {
+        let digest = Digest::of(b"");
+        let (bundle, policy) = (BundleId(digest), digest);
+        Counted { bundle, snapshot_at_s: day * DAY_S, policy, counts: counts.clone() }
+    }
+
     fn told(before: &Counts, now: &Counts) -> Vec<(String, Change)> {
-        alarms(before, now, THRESHOLDS).into_iter().map(|alarm| (alarm.what, alarm.change)).collect()
+        told_by(before, now, THRESHOLDS)
+    }
+
+    fn told_by(before: &Counts, now: &Counts, thresholds: Thresholds) -> Vec<(String, Change)> {
+        let alarms = alarms(&counted(1, before), &counted(2, now), thresholds);
+        alarms.into_iter().map(|alarm| (alarm.what, alarm.change)).collect()
     }
 
     fn named(what: &str, change: Change) -> (String, Change) {
@@ -243,7 +292,7 @@ mod tests {
         assert_eq!(told(&before, &before), []);
         assert_eq!(told(&now, &now), [], "nothing was there");
         let lenient = Thresholds { zero_from: 2, ..THRESHOLDS };
-        assert_eq!(alarms(&before, &now, lenient), []);
+        assert_eq!(told_by(&before, &now, lenient), []);
     }
 
     #[test]
@@ -269,5 +318,26 @@ mod tests {
         assert_eq!(told(&before, &counts([300, 0], 0, 50, 0)), lost);
         let let_in = Counts { withheld_type_1: 0, let_in: 50, ..before.clone() };
         assert_eq!(told(&before, &let_in), []);
+    }
+    #[test]
+    fn of_what_lets_more_out_the_largest_step_is_told_and_of_what_does_not_only_the_last() {
+        // Withdrawals and dissents, by month: a drain in steps of nine, and as many who withdraw.
+        let now = counted(90, &counts([73, 0], 27, 73, 0));
+        let mut all = alarms(&counted(60, &counts([82, 0], 18, 82, 0)), &now, THRESHOLDS);
+        assert_eq!(all, []);
+        for (day, dissents, withdrawals) in [(30, 91, 9), (1, 100, 0), (0, 95, 5)] {
+            let earlier = counted(day, &counts([dissents, 0], withdrawals, dissents, 0));
+            add(&mut all, alarms(&earlier, &now, THRESHOLDS));
+        }
+        let told: Vec<_> =
+            all.iter().map(|it| (it.what.as_str(), it.before, it.before_at_s / DAY_S)).collect();
+        assert_eq!(
+            told,
+            [("type-1-withdrawal", 0, 1), ("patients-withheld", 100, 1), ("type-1-dissent", 100, 1)]
+        );
+        // A rise of dissents is told once.
+        let mut all = Vec::new();
+        add(&mut all, alarms(&counted(1, &counts([10, 0], 30, 10, 0)), &now, THRESHOLDS));
+        assert_eq!(all, []);
     }
 }

@@ -117,7 +117,7 @@ pub fn objections(sites: &[SiteObjections]) -> String {
         return "No sites.\n".to_owned();
     }
     let mut table =
-        table(&["site", "snapshot", "persons", "withheld", "flagged", "dissents", "compared with"]);
+        table(&["site", "snapshot", "persons", "withheld", "flagged", "dissents", "the one before"]);
     for it in sites {
         let Some(last) = &it.last else {
             table.add_row([it.site.as_str(), "none", "", "", "", "", ""]);
@@ -133,20 +133,22 @@ pub fn objections(sites: &[SiteObjections]) -> String {
             counts.evidence.dissents().to_string(),
             it.before
                 .as_ref()
-                .map_or_else(|| "nothing, it is the first".to_owned(), |it| time(it.snapshot_at_s)),
+                .map_or_else(|| "none, it is the first".to_owned(), |it| time(it.snapshot_at_s)),
         ]);
     }
     right(&mut table, &[2, 3, 4, 5]);
     let mut text = format!("{table}\n");
     for it in sites {
-        let policy = if it.policy_changed() { " (under another policy)" } else { "" };
-        for Alarm { what, change, before, now } in &it.alarms {
+        for Alarm { what, change, before, now, before_at_s, policy_changed } in &it.alarms {
             let change = match change {
                 Change::Zero => "none is left",
                 Change::Fell => "fell",
                 Change::Rose => "rose",
             };
-            let _ = writeln!(text, "ALARM {}: {what}: {change}, {before} before, {now} now{policy}", it.site);
+            let (site, at) = (&it.site, time(*before_at_s));
+            let policy = if *policy_changed { ", under another policy" } else { "" };
+            let _ =
+                writeln!(text, "ALARM {site}: {what}: {change}, {before} before ({at}{policy}), {now} now");
         }
     }
     text
