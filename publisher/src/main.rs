@@ -94,7 +94,9 @@ fn run(command: Command, now: Timestamp) -> anyhow::Result<Answer> {
             add_file(command, |repository, bytes| staging::add_recipients(repository, bytes, today))?
         }
         Command::Codelist(command) => add_file(command, staging::add_codelist)?,
-        Command::TokenKeys(command) => add_file(command, staging::add_token_keys)?,
+        Command::TokenKeys(command) => {
+            add_file(command, |repository, bytes| staging::add_token_keys(repository, bytes, today))?
+        }
         Command::Direction(command) => {
             add_file(command, |repository, bytes| staging::add_direction(repository, bytes, today))?
         }

@@ -42,7 +42,7 @@ pub enum StagingError {
     #[error(transparent)]
     Path(#[from] TargetPathError),
     /// Its last day is over.
-    #[error("its `not-after` is {not_after}, and it is {today}; set a later day")]
+    #[error("its last day is {not_after}, and it is {today}; set a later one")]
     Expired {
         /// The last day.
         not_after: Date,
@@ -124,8 +124,17 @@ pub fn add_direction(
 }
 
 /// Checks and stages the public keys of tokens.
-pub fn add_token_keys(repository: &Repository, bytes: &[u8]) -> Result<(TargetPath, StagedAs), StagingError> {
-    check_keys(&TokenKeys::decode(bytes)?)?;
+pub fn add_token_keys(
+    repository: &Repository,
+    bytes: &[u8],
+    today: Date,
+) -> Result<(TargetPath, StagedAs), StagingError> {
+    let keys = TokenKeys::decode(bytes)?;
+    check_keys(&keys)?;
+    let last = keys.epochs.iter().map(|epoch| epoch.until).max();
+    if let Some(not_after) = last.filter(|last| *last < today) {
+        return Err(StagingError::Expired { not_after, today });
+    }
     add_text::<TokenKeys>(repository, TargetKind::TokenKeys, bytes)
 }
 

@@ -8,6 +8,7 @@ use lockgate_signing::cohort::Cohort;
 use lockgate_signing::holds::Holds;
 use lockgate_signing::ids::SiteId;
 use lockgate_signing::rollout::{Rollout, RolloutStep};
+use semver::Version;
 
 use super::{Section, some_of};
 use crate::catalogue::{Catalogue, CatalogueError};
@@ -78,10 +79,15 @@ pub(super) fn of_cohort(before: Option<&Cohort>, after: &Cohort) -> Section {
     Section { title, lines }
 }
 
+/// What the sites of a step are told at their next refresh.
+const NOW_OFFERED: &str = "now offered";
+
+/// `asked`: which sites are asked before a version runs, where nothing else of the change says so.
 pub(super) fn of_rollout(
     before: Option<&Rollout>,
     after: &Rollout,
     catalogue: &Catalogue<'_>,
+    asked: impl Fn(&Version) -> Result<Vec<String>, CatalogueError>,
 ) -> Result<Section, CatalogueError> {
     let mut lines = Vec::new();
     let revoked = Revoked::of(catalogue)?;
@@ -90,9 +96,12 @@ pub(super) fn of_rollout(
         let standing = match old.contains(step) {
             _ if revoked.has(&after.id, &step.module_version) => "revoked, and run nowhere",
             true => "still offered",
-            false => "now offered",
+            false => NOW_OFFERED,
         };
         lines.push(format!("{standing}: {}", step_in_words(step, catalogue)?));
+        if standing == NOW_OFFERED {
+            lines.extend(asked(&step.module_version)?.into_iter().map(|line| format!("  {line}")));
+        }
     }
     for step in old.iter().filter(|step| !after.steps.contains(step)) {
         lines.push(format!("no longer: {}", step_in_words(step, catalogue)?));

@@ -49,8 +49,7 @@ fn new(manifest: &Manifest) -> Section {
 }
 
 fn following(before: &Manifest, run: &[Earlier], after: &Manifest) -> Section {
-    let mut lines: Vec<_> = run.iter().flat_map(|earlier| who_is_asked(earlier, after)).collect();
-    lines.push("a site that runs none of these is asked".to_owned());
+    let mut lines = asked(run, after);
     let narrower = scope::widenings(after, before);
     lines.extend(
         narrower.iter().filter(|it| !is_change_both_ways(it)).flat_map(|it| in_words("no longer", it)),
@@ -94,6 +93,15 @@ fn following(before: &Manifest, run: &[Earlier], after: &Manifest) -> Section {
         ),
         lines,
     }
+}
+
+/// Which sites are asked before a version runs, by what they run.
+pub(super) fn asked(run: &[Earlier], after: &Manifest) -> Vec<String> {
+    let mut lines: Vec<_> = run.iter().flat_map(|earlier| who_is_asked(earlier, after)).collect();
+    let others =
+        if run.is_empty() { "every site is asked" } else { "a site that runs none of these is asked" };
+    lines.push(others.to_owned());
+    lines
 }
 
 fn who_is_asked(earlier: &Earlier, after: &Manifest) -> Vec<String> {

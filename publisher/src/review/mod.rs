@@ -12,6 +12,7 @@ use lockgate_signing::codelist::Codelist;
 use lockgate_signing::cohort::Cohort;
 use lockgate_signing::digest::Digest;
 use lockgate_signing::holds::Holds;
+use lockgate_signing::ids::Name;
 use lockgate_signing::manifest::Manifest;
 use lockgate_signing::rollout::Rollout;
 use lockgate_signing::target::{TargetKind, TargetPath};
@@ -126,7 +127,7 @@ impl std::fmt::Display for Review {
 pub fn review(change: &Change, live: &Live, catalogue: &Catalogue<'_>) -> Result<Review, ChangeError> {
     let mut changes = signers_changes(change, live)?;
     for path in change.files.keys() {
-        changes.extend(of_file(path, catalogue)?);
+        changes.extend(of_file(path, change, catalogue)?);
     }
     changes.push(ends(change)?);
     let concerned =
@@ -172,7 +173,11 @@ fn day(time: jiff::Timestamp) -> jiff::civil::Date {
     time.to_zoned(jiff::tz::TimeZone::UTC).date()
 }
 
-fn of_file(path: &TargetPath, catalogue: &Catalogue<'_>) -> Result<Option<Section>, CatalogueError> {
+fn of_file(
+    path: &TargetPath,
+    change: &Change,
+    catalogue: &Catalogue<'_>,
+) -> Result<Option<Section>, CatalogueError> {
     let section = match path.kind() {
         // Its manifest says what it may do, and names it by its digest.
         TargetKind::ModuleComponent => None,
@@ -192,7 +197,8 @@ fn of_file(path: &TargetPath, catalogue: &Catalogue<'_>) -> Result<Option<Sectio
         }
         TargetKind::Rollout => {
             let (before, after) = pair::<Rollout>(newest(path, catalogue), path, catalogue)?;
-            after.map(|after| lists::of_rollout(before.as_ref(), &after, catalogue)).transpose()?
+            let asked = |version: &Version| asked(path.id(), version, change, catalogue);
+            after.map(|after| lists::of_rollout(before.as_ref(), &after, catalogue, asked)).transpose()?
         }
         TargetKind::Holds => {
             let (before, after) = pair::<Holds>(newest(path, catalogue), path, catalogue)?;
@@ -206,6 +212,22 @@ fn of_file(path: &TargetPath, catalogue: &Catalogue<'_>) -> Result<Option<Sectio
         }
     };
     Ok(section)
+}
+
+/// Which sites are asked before a version that is published already runs; of one that comes with the change, its manifest's
+/// section says it.
+fn asked(
+    module: &Name,
+    version: &Version,
+    change: &Change,
+    catalogue: &Catalogue<'_>,
+) -> Result<Vec<String>, CatalogueError> {
+    let offered = offers::manifest(catalogue, module, version)?;
+    let path = TargetPath::new(TargetKind::ModuleManifest, module.clone(), version.clone()).ok();
+    match offered.zip(path).filter(|(_, path)| !change.files.contains_key(path)) {
+        Some((offered, path)) => Ok(manifest::asked(&earlier_versions(&path, None, catalogue)?, &offered)),
+        None => Ok(Vec::new()),
+    }
 }
 
 /// The version before a module's, and every other earlier one that is offered: the oldest first.

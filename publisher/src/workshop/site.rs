@@ -141,7 +141,7 @@ fn make_registry(dir: &Path, fixture: &Fixture, module: &PreparedModule) -> Resu
     let nobody = recipients(fixture.as_of)?.encode()?;
     let _ = staging::add_recipients(&repository, nobody.as_bytes(), fixture.as_of)?;
     let tokens = token_keys(&module.manifest.purpose)?.encode()?;
-    let _ = staging::add_token_keys(&repository, tokens.as_bytes())?;
+    let _ = staging::add_token_keys(&repository, tokens.as_bytes(), fixture.as_of)?;
     let _ = staging::add_module(&repository, module)?;
     let version = module.manifest.version.clone();
     let to_all =

@@ -356,6 +356,13 @@ fn a_token_key_that_no_agent_can_use_is_not_staged() -> TestResult {
         let refused = team.publish(&["token-keys", "add", &team.text("keys.toml")])?.expect(1)?.stderr;
         ensure!(refused.contains("keys.toml") && refused.contains("epoch 1.public-key"), "{refused}");
     }
+    // Epochs that are all over, under which no site could make a token.
+    std::fs::write(
+        team.path("keys.toml"),
+        sample.replace("until = \"2028-12-31\"", "until = \"2026-10-31\""),
+    )?;
+    let over = team.publish(&["token-keys", "add", &team.text("keys.toml")])?;
+    refused(over, "its last day is 2026-10-31, and it is 2026-11-01")?;
     // Nor is one that was put there by hand.
     std::fs::write(team.path("keys.toml"), &sample)?;
     team.publish(&["token-keys", "add", &team.text("keys.toml")])?.ok()?;

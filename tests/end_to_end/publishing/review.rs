@@ -100,21 +100,44 @@ fn codelists_and_policies_say_what_came_and_went() -> TestResult {
     )
 }
 
-#[test]
-fn who_is_asked_depends_on_what_a_site_runs() -> TestResult {
+/// A module of which everybody is offered 1.0.0, and one site 1.1.0, which reads more: with what makes it wider.
+fn wider_at_pathfinders() -> anyhow::Result<(Team, String)> {
     let team = Team::new()?;
     team.add_token_keys()?;
     let manifest = team.binaries.root().join("guest-modules/gp-monthly/module.toml");
     let manifest = std::fs::read_to_string(manifest)?;
     let span = manifest.lines().find(|line| line.starts_with("span = ")).context("no span")?.to_owned();
-    let wider = (&*span, "span = \"all\"");
     team.publish(&["cohort", "set", "pathfinders", "--title", "One that tries first", "--site", "A81001"])?
         .ok()?;
     team.add_module("1.0.0", &[])?;
-    team.add_module("1.1.0", &[wider])?;
+    team.add_module("1.1.0", &[(&span, "span = \"all\"")])?;
     team.publish(&["rollout", "gp-monthly", "1.0.0", "--to", "all"])?.ok()?;
     team.publish(&["rollout", "gp-monthly", "1.1.0", "--to", "pathfinders"])?.ok()?;
     team.change("first", &["publishing", "governance"])?;
+    Ok((team, span))
+}
+
+#[test]
+fn a_rollout_that_only_widens_says_who_is_asked() -> TestResult {
+    let (team, _) = wider_at_pathfinders()?;
+    team.publish(&["rollout", "gp-monthly", "1.1.0", "--to", "all"])?.ok()?;
+    team.propose("widened")?;
+    says(
+        &team,
+        "widened",
+        &[
+            "now offered: 1.1.0 to all sites",
+            "WIDER than 1.0.0, which is offered to all sites: a site that runs it is asked before this version runs",
+            "wider: input.observations: reads the whole record, was the month's entries",
+            "a site that runs none of these is asked",
+        ],
+    )
+}
+
+#[test]
+fn who_is_asked_depends_on_what_a_site_runs() -> TestResult {
+    let (team, span) = wider_at_pathfinders()?;
+    let wider = (&*span, "span = \"all\"");
 
     // The version before went to the pathfinders only.
     team.add_module("1.2.0", &[wider])?;
