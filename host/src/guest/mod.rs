@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use lockgate_signing::manifest::Limits;
 use wasmtime::component::{Component, HasSelf, Linker};
-use wasmtime::{Config, Engine, Store, Trap};
+use wasmtime::{Config, Engine, PoolingAllocationConfig, Store, Trap};
 
 pub(crate) use host::{BATCH_ROWS, Emitted, EmittedColumn, RunState};
 pub(crate) use inputs::Inputs;
@@ -95,6 +95,9 @@ pub struct GuestEngine {
     ticker: Option<JoinHandle<()>>,
 }
 
+/// What stays resident of a memory between runs: a batch in each direction, and the module's own.
+const RESIDENT_BYTES: usize = 4 << 20;
+
 /// How often the ticker ticks; a wall-clock limit is kept to within one tick.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -110,8 +113,23 @@ impl GuestEngine {
             .wasm_relaxed_simd(false)
             .wasm_memory64(false)
             .wasm_multi_memory(false)
-            .max_wasm_stack(limits.stack_bytes);
+            .max_wasm_stack(limits.stack_bytes)
+            .allocation_strategy(Self::pool(limits));
         config
+    }
+
+    /// Where instances live: in places that are used again, as many as one component may need. What a run has left in a memory
+    /// is overwritten with zeros when the run ends; its first pages stay, so that the next run does not fault them in again.
+    fn pool(limits: &HostLimits) -> PoolingAllocationConfig {
+        let mut pool = PoolingAllocationConfig::default();
+        let instances = limits.instances as u32;
+        pool.total_component_instances(instances)
+            .total_core_instances(instances)
+            .total_memories(instances)
+            .total_tables(instances)
+            .table_elements(limits.table_elements)
+            .linear_memory_keep_resident(RESIDENT_BYTES);
+        pool
     }
 
     /// An engine, and its ticker.
