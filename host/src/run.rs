@@ -346,7 +346,6 @@ impl<'a> Run<'a> {
                 key: site.key,
                 domain: &manifest.purpose,
                 published: signed.token_keys.as_deref().map(Trusted::value),
-                sent_epochs: &ledger.epochs(&manifest.id),
                 today: now.today,
             },
             links: &manifest.tokens.link,

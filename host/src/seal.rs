@@ -257,14 +257,13 @@ impl Sealer {
         Ok((blocks, self.store))
     }
 
-    /// Who had a token in the epoch before, and has no rows here: in the order of their handles, which is that of the tokens.
-    /// Rows of earlier months, or of another practice, may be known under the token that they had.
+    /// Who has no rows here and is told of in an overlap of two epochs: in the order of their handles, which is that of the
+    /// tokens. Rows of earlier months, or of another practice, may be known under their tokens of the epoch before.
     fn others(&self) -> Vec<u32> {
-        if !self.tells_everybody {
+        if !self.tells_everybody || self.patients.former_epoch().is_none() {
             return Vec::new();
         }
-        let all = 0..self.patients.handles();
-        all.filter(|&handle| self.patients.has_former(handle) && !self.patient_rows.has(handle)).collect()
+        (0..self.patients.handles()).filter(|&handle| !self.patient_rows.has(handle)).collect()
     }
 
     /// In the overlap of two epochs: what the tokens were, row by row of the token table, so that its order says nothing that
@@ -272,19 +271,14 @@ impl Sealer {
     fn former(&mut self, others: &[u32]) -> Result<Option<FormerTokens>, SealError> {
         let Some(epoch) = self.patients.former_epoch() else { return Ok(None) };
         let tables = self.patient_rows.used.chunks(ROWS_MAX as usize);
-        let tables = tables.chain(others.chunks(ROWS_MAX as usize));
-        let tables: Vec<_> = tables.map(|handles| self.patients.former(handles)).collect();
-        // Nobody of these had a token: then there is nothing to tell.
-        if tables.iter().all(|table| table.missing.count() == table.tokens.len()) {
-            return Ok(None);
-        }
         let mut blocks = Vec::new();
-        for table in tables {
-            let bytes = self.encoder.former(&table)?;
-            let (position, rows) = (blocks.len(), table.tokens.len());
+        for handles in tables.chain(others.chunks(ROWS_MAX as usize)) {
+            let bytes = self.encoder.former(&self.patients.former(handles))?;
+            let (position, rows) = (blocks.len(), handles.len());
             blocks.push(self.store.put(BlockList::Former, position, bytes, rows, Standing::Beside)?);
         }
-        Ok(Some(FormerTokens { epoch, blocks }))
+        // Of a bundle without patients there is nothing to tell.
+        Ok((!blocks.is_empty()).then_some(FormerTokens { epoch, blocks }))
     }
 
     fn write_block(&mut self, output: usize, rows: usize) -> Result<(), SealError> {

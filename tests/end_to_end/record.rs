@@ -81,6 +81,12 @@ impl Record {
         Ok(number)
     }
 
+    /// A registration goes, and leaves its entries behind.
+    pub(crate) fn remove(&self, id: &str) -> anyhow::Result<()> {
+        self.connection.execute("DELETE FROM Admin_Patient WHERE PatientId = ?1", [id])?;
+        Ok(())
+    }
+
     /// A coded entry, with a code of its own in the code table.
     pub(crate) fn entry(&self, entry: &Entry<'_>) -> anyhow::Result<()> {
         let id = self.rows.get() + 1;

@@ -62,11 +62,6 @@ impl Cache {
         Ok(cache)
     }
 
-    /// Whether nothing is kept.
-    pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// The evaluation of an input.
     pub(super) fn get(&mut self, name: &InputName) -> Option<&Evaluation> {
         let today = self.today;

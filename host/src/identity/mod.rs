@@ -239,7 +239,7 @@ impl Patients {
         (self.made.scheme, self.made.epoch)
     }
 
-    /// The epoch before, where the warehouse is to be told what tokens were in it.
+    /// The epoch before, while its key is in use: the warehouse is told what tokens were in it.
     pub(crate) fn former_epoch(&self) -> Option<u32> {
         self.made.former_epoch
     }
@@ -269,12 +269,7 @@ impl Patients {
         self.made.episode(&person.token, &person.secret, local_id)
     }
 
-    /// Whether a patient had a token in the epoch before.
-    pub(crate) fn has_former(&self, handle: u32) -> bool {
-        self.persons[handle as usize].former.is_some()
-    }
-
-    /// What the tokens of these handles were in the epoch before; who has none sent none.
+    /// What the tokens of these handles were in the epoch before.
     pub(crate) fn former(&self, handles: &[u32]) -> FormerTable {
         let mut missing = Bitmap::none(handles.len());
         let tokens = handles.iter().enumerate().map(|(row, &handle)| {

@@ -69,6 +69,10 @@ impl News {
         for name in &self.names {
             let (token, _) = maker.token(name)?;
             add(&mut retracted, made, token);
+            // Who has sent it in the epoch before may have nobody left who could say what it has become.
+            if let Some((epoch, token)) = maker.former_epoch().zip(maker.former(name)) {
+                add(&mut retracted, (made.0, epoch), token);
+            }
         }
         Ok(SentChanges { retracted, withheld: self.withheld, admitted: Vec::new(), made })
     }

@@ -46,19 +46,12 @@ pub(super) struct Oprf<'a> {
     pub(super) today: Date,
 }
 
-/// The tokens of one run: a domain and an epoch, and those of the epoch before where the warehouse is to be told.
+/// The tokens of one run: a domain and an epoch, and those of the epoch before while it is still answered for.
 pub(crate) struct OprfDomain<'a> {
     domain: &'a Name,
     names: Hmac<Sha256>,
     current: OprfEpoch<'a>,
-    former: Option<Former<'a>>,
-}
-
-struct Former<'a> {
-    epoch: OprfEpoch<'a>,
-    /// Nothing of it is kept here: then everybody is asked for, while the keyholder still answers. Otherwise who is not kept
-    /// had no token.
-    everybody: bool,
+    former: Option<OprfEpoch<'a>>,
 }
 
 /// The evaluations of a domain and epoch.
@@ -79,12 +72,11 @@ impl<'a> Oprf<'a> {
         epoch: &TokenEpoch,
         former: Option<&TokenEpoch>,
     ) -> Result<OprfDomain<'a>, TokensError> {
-        let former = former.map(|former| self.epoch(domain, former)).transpose()?;
         Ok(OprfDomain {
             domain,
             names: keyed(&self.local.derive("lockgate input names v1")),
             current: self.epoch(domain, epoch)?,
-            former: former.map(|epoch| Former { everybody: epoch.cache.is_empty(), epoch }),
+            former: former.map(|former| self.epoch(domain, former)).transpose()?,
         })
     }
 
@@ -110,9 +102,14 @@ impl<'a> Oprf<'a> {
 }
 
 impl OprfDomain<'_> {
-    /// The epochs of the tokens: that of [`Self::token`], and that of [`Self::former`].
-    pub(super) fn epochs(&self) -> (u32, Option<u32>) {
-        (self.current.epoch, self.former.as_ref().map(|former| former.epoch.epoch))
+    /// The epoch of [`Self::token`].
+    pub(super) fn epoch(&self) -> u32 {
+        self.current.epoch
+    }
+
+    /// The epoch of [`Self::former`].
+    pub(super) fn former_epoch(&self) -> Option<u32> {
+        self.former.as_ref().map(|former| former.epoch)
     }
 
     /// What stands for the token of an input until it is there: the same in every epoch.
@@ -123,10 +120,9 @@ impl OprfDomain<'_> {
         let mut name = InputName::default();
         name.copy_from_slice(&full[..16]);
         self.current.want(name, input);
-        if let Some(former) =
-            self.former.as_mut().filter(|former| former.everybody && input.is_of_a_patient())
-        {
-            former.epoch.want(name, input);
+        // Also of who is new here: another site may have sent the former token.
+        if let Some(former) = self.former.as_mut().filter(|_| input.is_of_a_patient()) {
+            former.want(name, input);
         }
         name
     }
@@ -135,7 +131,7 @@ impl OprfDomain<'_> {
     pub(super) fn ask(&mut self, wanted: impl Iterator<Item = InputName>) -> Result<(), TokensError> {
         let wanted: Vec<InputName> = wanted.collect();
         self.current.ask(wanted.iter().copied())?;
-        self.former.as_mut().map_or(Ok(()), |former| former.epoch.ask(wanted.into_iter()))
+        self.former.as_mut().map_or(Ok(()), |former| former.ask(wanted.into_iter()))
     }
 
     /// The token behind a name, and the patient's secret at this site. There once [`Self::ask`] has said so.
@@ -145,7 +141,7 @@ impl OprfDomain<'_> {
 
     /// What the token was in the epoch before, if there was one.
     pub(super) fn former(&mut self, name: &InputName) -> Option<Token> {
-        Some(self.former.as_mut()?.epoch.evaluation(name)?.0)
+        Some(self.former.as_mut()?.evaluation(name)?.0)
     }
 }
 

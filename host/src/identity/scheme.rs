@@ -124,8 +124,6 @@ pub(crate) struct TokenRules<'a> {
     pub(crate) domain: &'a Name,
     /// The published keys of the domain.
     pub(crate) published: Option<&'a TokenKeys>,
-    /// The epochs under which the module has sent tokens: only those are of rows that the warehouse may have.
-    pub(crate) sent_epochs: &'a [u32],
     pub(crate) today: Date,
 }
 
@@ -200,18 +198,16 @@ impl Tokens {
         let current = published
             .current(rules.today)
             .ok_or_else(|| TokensError::NoEpoch { domain: rules.domain.clone(), today: rules.today })?;
-        let was_sent = |epoch: u32| rules.sent_epochs.contains(&epoch);
         match &self.scheme {
             Scheme::SealedKey(keys) => {
                 let missing =
                     || DeliveredKeyError::NotInstalled { domain: rules.domain.clone(), epoch: current.epoch };
                 let (key, former) = keys.usable(published, rules.today)?.ok_or_else(missing)?;
-                let former = former.filter(|former| was_sent(former.epoch));
                 let tokens = SealedTokens::new(rules.domain.as_str(), &key, former.as_ref());
                 Ok(TokenMaker::SealedKey(Box::new(tokens)))
             }
             Scheme::Oprf(url) => {
-                let former = published.previous(rules.today).filter(|former| was_sent(former.epoch));
+                let former = published.previous(rules.today);
                 let oprf = Oprf {
                     url,
                     site: rules.site,
@@ -257,7 +253,7 @@ impl TokenMaker<'_> {
         }
     }
 
-    /// What a patient's token was in the epoch before, where the warehouse is to be told.
+    /// What a patient's token was, or would have been, in the epoch before, while its key is still in use.
     pub(super) fn former(&mut self, name: &InputName) -> Option<Token> {
         match self {
             Self::SealedKey(tokens) => tokens.former(name),
@@ -269,24 +265,26 @@ impl TokenMaker<'_> {
     pub(super) fn made_under(&self) -> (TokenScheme, u32) {
         match self {
             Self::SealedKey(tokens) => (TokenScheme::SealedKey, tokens.epoch),
-            Self::Oprf(domain) => (TokenScheme::Oprf, domain.epochs().0),
+            Self::Oprf(domain) => (TokenScheme::Oprf, domain.epoch()),
+        }
+    }
+
+    /// The epoch before, while its key is still in use.
+    pub(super) fn former_epoch(&self) -> Option<u32> {
+        match self {
+            Self::SealedKey(tokens) => tokens.former_epoch(),
+            Self::Oprf(domain) => domain.former_epoch(),
         }
     }
 
     /// What stays when the tokens are made.
     pub(super) fn finish(self) -> Made {
-        match self {
-            Self::SealedKey(tokens) => Made {
-                scheme: TokenScheme::SealedKey,
-                epoch: tokens.epoch,
-                former_epoch: tokens.former_epoch(),
-                domain: Some(tokens.domain),
-            },
-            Self::Oprf(domain) => {
-                let (epoch, former_epoch) = domain.epochs();
-                Made { scheme: TokenScheme::Oprf, epoch, former_epoch, domain: None }
-            }
-        }
+        let ((scheme, epoch), former_epoch) = (self.made_under(), self.former_epoch());
+        let domain = match self {
+            Self::SealedKey(tokens) => Some(tokens.domain),
+            Self::Oprf(_) => None,
+        };
+        Made { scheme, epoch, former_epoch, domain }
     }
 }
 

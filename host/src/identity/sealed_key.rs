@@ -92,7 +92,7 @@ impl TokenDomain {
     }
 }
 
-/// The tokens of one run: a domain and an epoch, and those of the epoch before where the warehouse is to be told.
+/// The tokens of one run: a domain and an epoch, and those of the epoch before while its key is in use.
 pub(super) struct SealedTokens {
     pub(super) domain: TokenDomain,
     pub(super) epoch: u32,

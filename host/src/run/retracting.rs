@@ -128,8 +128,6 @@ pub(crate) fn retract_without_run(
             key: site.key,
             domain: &purpose,
             published: authority.token_keys.map(Trusted::value),
-            // What they were in the epoch before is in the record.
-            sent_epochs: &[],
             today: now.today,
         },
         links: &[],

@@ -227,11 +227,7 @@ fn an_objection_entered_today_leads_to_deletion_that_the_site_hears_of_in_one_cy
 #[test]
 fn who_is_newly_marked_as_sensitive_is_retracted_and_who_moves_away_is_not() -> TestResult {
     let mut scene = Scene::new()?;
-    scene
-        .practice
-        .record
-        .connection
-        .execute_batch("DELETE FROM Admin_Patient WHERE PatientId = '1000001'")?;
+    scene.practice.record.remove("1000001")?;
     scene.cycle("2026-11-02")?;
     ensure!(history(&scene.site, "retracted")? == 0, "who moved away was retracted");
     let sensitive = "UPDATE Admin_Patient SET IsSensitive = 'true' WHERE PatientId = '1000002'";

@@ -155,9 +155,9 @@ fn a_retraction_of_the_new_epoch_deletes_what_was_sent_in_the_old_one() -> TestR
     let tokens = |value: f64| rows.iter().filter(move |row| row["value"] == value).map(|row| &row["patient"]);
     ensure!(tokens(OLD_VALUE).count() == 1 && tokens(OLD_VALUE).eq(tokens(VALUE)), "{rows:?}");
 
-    // The new practice never had a token of the old epoch for her.
-    two.move_and_object("2026-12-02")?;
-    let collected = two.run(NEW, "2026-12-03")?;
+    // When the old epoch is over, the new practice can make no token of it for her.
+    two.move_and_object("2027-04-02")?;
+    let collected = two.run(NEW, "2027-04-03")?;
     let retracted = retractions(&two.stage, &two.sites[NEW])?;
     ensure!(retracted.len() == 1 && retracted[0].header.tokens.epoch == 2, "{} retractions", retracted.len());
     ensure!(collected["statements"] == 1 && collected["rows-deleted"].as_u64() >= Some(2), "{collected}");
@@ -193,15 +193,38 @@ fn who_has_no_rows_in_the_overlap_is_told_of_too_and_once() -> TestResult {
 }
 
 #[test]
-fn a_retraction_that_comes_before_the_word_on_the_new_epoch_deletes_when_it_is_told() -> TestResult {
+fn a_retraction_that_comes_before_the_word_on_the_new_epoch_deletes_at_once() -> TestResult {
     let mut two = Two::new()?;
     two.rotate()?;
     two.move_and_object("2026-12-02")?;
-    two.run(NEW, "2026-12-03")?;
-    // Nobody has said yet which token is whose.
-    ensure!(values(&two.warehouse)?.contains(&OLD_VALUE), "{:?}", values(&two.warehouse)?);
+    // Nobody has said yet which token is whose, so she is retracted under both.
+    let collected = two.run(NEW, "2026-12-03")?;
+    ensure!(collected["rows-deleted"].as_u64() >= Some(2), "{collected}");
+    two.is_forgotten()?;
     let collected = two.run(OLD, "2026-12-04")?;
-    ensure!(collected["rows-deleted-late"].as_u64() >= Some(2), "{collected}");
     ensure!(collected["rows-kept-out"].as_u64() > Some(0), "{collected}");
     two.is_forgotten()
+}
+
+#[test]
+fn who_left_before_anybody_could_say_what_her_token_became_is_deleted_too() -> TestResult {
+    let mut two = Two::new()?;
+    // In no database while the epoch changes, and first seen at the new practice under the new one: she was sent under a token
+    // that no bundle will ever explain.
+    two.old.record.remove("1000001")?;
+    two.rotate()?;
+    two.run(OLD, "2026-12-01")?;
+    two.run(NEW, "2026-12-01")?;
+    ensure!(values(&two.warehouse)?.contains(&OLD_VALUE), "{:?}", values(&two.warehouse)?);
+    two.move_and_object("2026-12-02")?;
+    two.run(NEW, "2026-12-03")?;
+    let mut epochs: Vec<u32> = retractions(&two.stage, &two.sites[NEW])?
+        .iter()
+        .map(|retraction| retraction.header.tokens.epoch)
+        .collect();
+    epochs.sort_unstable();
+    ensure!(epochs == [1, 2], "{epochs:?}");
+    two.is_forgotten()?;
+    ensure!(history(&two.sites[NEW], "deleted")? == 2);
+    Ok(())
 }
