@@ -98,7 +98,9 @@ pub struct ModuleOutcome {
     pub version: Version,
     /// A newer version that waits for a person.
     pub waiting: Option<Version>,
-    /// Its bundles, or why there are none.
+    /// Its bundles: also where it failed in a later month. None: nothing was due, or nothing is sent.
+    pub made: Vec<MadeBundle>,
+    /// How its turn ended.
     pub result: Result<Ran, AgentError>,
 }
 
@@ -106,8 +108,8 @@ pub struct ModuleOutcome {
 #[derive(Debug)]
 #[must_use]
 pub enum Ran {
-    /// It ran, and made these; none: nothing is due.
-    Made(Vec<MadeBundle>),
+    /// It ran.
+    Whole,
     /// It does not run here.
     Not(Standing),
 }
@@ -168,10 +170,11 @@ impl Agent {
                 continue;
             }
             let module = &standing.module;
+            let mut made = Vec::new();
             let result = match (&standing.standing, &doubted) {
                 (Standing::Installed, Some(by)) => Err(RunError::EvidenceInDoubt(Name::clone(by)).into()),
                 (Standing::Installed, None) => {
-                    self.run_module(&view, &engine, module, now, &mut held).map(Ran::Made)
+                    self.run_module(&view, &engine, module, now, &mut held, &mut made).map(|()| Ran::Whole)
                 }
                 (other, _) => Ok(Ran::Not(other.clone())),
             };
@@ -182,7 +185,7 @@ impl Agent {
                 doubted = Some(module.clone());
             }
             let (module, version) = (module.clone(), standing.version.clone());
-            outcomes.push(ModuleOutcome { module, version, waiting: None, result });
+            outcomes.push(ModuleOutcome { module, version, waiting: None, made, result });
         }
         if doubted.is_none() {
             self.retract_without_run(&view, &engine, only, &mut outcomes, &mut held, now)?;
@@ -255,7 +258,8 @@ impl Agent {
     ) -> Result<(), AgentError> {
         if let Some(by) = doubted {
             for outcome in outcomes {
-                if matches!(&outcome.result, Ok(Ran::Made(made)) if !made.is_empty()) {
+                let had_made = !std::mem::take(&mut outcome.made).is_empty();
+                if had_made && outcome.result.is_ok() {
                     outcome.result = Err(RunError::EvidenceInDoubt(by.clone()).into());
                 }
             }
@@ -267,6 +271,7 @@ impl Agent {
         let Some(first) = held.modules().next().cloned() else { return Err(error.into()) };
         let mut error = Some(error);
         for outcome in outcomes.iter_mut().filter(|it| held.modules().any(|module| *module == it.module)) {
+            outcome.made.retain(|it| it.id.is_none_or(|id| !held.has(id)));
             let own = error.take_if(|_| outcome.module == first);
             outcome.result = Err(own.unwrap_or_else(|| RunError::NotQueued(first.clone())).into());
         }
@@ -297,11 +302,12 @@ impl Agent {
         module: &Name,
         now: Now,
         held: &mut Held,
-    ) -> Result<Vec<MadeBundle>, AgentError> {
+        made: &mut Vec<MadeBundle>,
+    ) -> Result<(), AgentError> {
         let unknown = || ModulesError::UnknownModule(module.clone());
         let installed = view.decisions.installed(module).ok_or_else(unknown)?;
         let signed = signed(view, self.modules.load(module, installed)?, Some(installed.rollout));
-        Ok(run::run(&self.site(engine), &signed, now, &self.outbox, &self.ledger, held)?)
+        Ok(run::run(&self.site(engine), &signed, now, &self.outbox, &self.ledger, held, made)?)
     }
 
     /// Runs one module on one period and keeps nothing: the version that is installed, or else the one that is offered, or

@@ -208,9 +208,12 @@ pub struct PreviewedBundle {
     pub header: BundleHeader,
     /// The first blocks before their encryption, by the digest that they would be sent under.
     pub blocks: HashMap<Digest, Vec<u8>>,
+    /// The directions that the header names, as people know them.
+    pub directions: Vec<Name>,
 }
 
-/// Runs a module over the periods that are due, and holds a bundle for each, to be queued when every module has read.
+/// Runs a module over the periods that are due, and holds a bundle for each, to be queued when every module has read: those are
+/// added to `made`.
 ///
 /// A module that fails in one month does not take back the months before; one whose error [`RunError::is_of_evidence`] takes
 /// back everything that the run has made, which its caller sees to.
@@ -221,7 +224,8 @@ pub fn run(
     outbox: &Outbox,
     ledger: &Ledger,
     held: &mut Held,
-) -> Result<Vec<MadeBundle>, RunError> {
+    made: &mut Vec<MadeBundle>,
+) -> Result<(), RunError> {
     check_clock(ledger, now)?;
     let mut run = Run::prepare(site, signed, now, ledger, true)?;
     // retract: whoever was sent and may not be seen any more, whatever becomes of the rest
@@ -229,10 +233,10 @@ pub fn run(
         run.retract(sent, outbox, ledger, held)?;
     }
     let steps = plan::due(&run.manifest, ledger, now.today, run.earliest(ledger)?);
-    let mut holding = Holding::new(outbox, ledger, held);
+    let mut holding = Holding::new(outbox, ledger, held, made);
     let result = run.over(&steps, &mut holding);
     holding.discard_unfinished()?;
-    result.map(|()| holding.made)
+    result
 }
 
 /// Runs a module as [`run`] does, on one period, and shows what it would send. Nothing is kept.

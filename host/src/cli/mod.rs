@@ -5,6 +5,7 @@ mod serve;
 mod show;
 mod token_key;
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -318,10 +319,16 @@ impl Cli {
 
     fn run(&self, agent: &mut Agent, only: Option<&Name>, no_push: bool, now: Now) -> anyhow::Result<End> {
         // The push sends what an earlier run left too, first, because it goes by the chain.
+        let known = agent.ledger.entries().len();
         let outcomes = agent.run(only, now)?;
+        let retracted = agent.ledger.entries()[known..].iter().filter_map(|entry| match &entry.event {
+            Event::Retracted { module, .. } => Some(module.clone()),
+            _ => None,
+        });
+        let retracted: Vec<Name> = retracted.collect::<BTreeSet<_>>().into_iter().collect();
         let mut receipts = Vec::new();
         let pushed = if no_push { Ok(()) } else { agent.push(now, |done| receipts.push(done.receipt)) };
-        show::run(&outcomes, &receipts, self.json)?;
+        show::run(&outcomes, &retracted, &receipts, self.json)?;
         let failed = outcomes.iter().any(ModuleOutcome::is_failure);
         match end_of_push(pushed)? {
             End::Done if failed => Ok(End::ModuleFailed),
@@ -332,7 +339,7 @@ impl Cli {
     fn push(&self, agent: &mut Agent, now: Now) -> anyhow::Result<End> {
         let mut receipts = Vec::new();
         let pushed = agent.push(now, |done| receipts.push(done.receipt));
-        show::run(&[], &receipts, self.json)?;
+        show::push(&receipts, self.json)?;
         end_of_push(pushed)
     }
 }

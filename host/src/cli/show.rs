@@ -58,30 +58,18 @@ fn header_json(header: &BundleHeader) -> Value {
     })
 }
 
-pub(super) fn run(outcomes: &[ModuleOutcome], receipts: &[Receipt], as_json: bool) -> anyhow::Result<()> {
+/// What became of a run's modules; `retracted`: of whose rows the centre is asked to delete some.
+pub(super) fn run(
+    outcomes: &[ModuleOutcome],
+    retracted: &[Name],
+    receipts: &[Receipt],
+    as_json: bool,
+) -> anyhow::Result<()> {
     if as_json {
-        let modules = outcomes.iter().map(|outcome| match &outcome.result {
-            Ok(Ran::Made(made)) => json!({
-                "module": outcome.module, "version": outcome.version.to_string(),
-                "waiting": outcome.waiting.as_ref().map(|version| version.to_string()),
-                "bundles": made.iter().map(|made| {
-                    let mut bundle = header_json(&made.header);
-                    bundle["id"] = json!(made.id.map(|id| id.to_string()));
-                    bundle
-                }).collect::<Vec<_>>(),
-            }),
-            Ok(Ran::Not(standing)) => json!({
-                "module": outcome.module, "version": outcome.version.to_string(),
-                "not-run": standing.word(), "detail": standing.sentence(&outcome.module),
-            }),
-            Err(error) => json!({ "module": outcome.module, "version": outcome.version.to_string(), "error": error.to_string() }),
-        });
-        let acknowledged = receipts.iter().map(|receipt| {
-            json!({ "id": receipt.bundle.to_string(), "sequence": receipt.sequence, "bytes": receipt.bytes })
-        });
-        let modules: Vec<_> = modules.collect();
+        let modules: Vec<_> = outcomes.iter().map(outcome_json).collect();
+        let acknowledged = acknowledged_json(receipts);
         return print(
-            &json!({ "modules": modules, "acknowledged": acknowledged.collect::<Vec<_>>() }).to_string(),
+            &json!({ "modules": modules, "retracted": retracted, "acknowledged": acknowledged }).to_string(),
         );
     }
     for outcome in outcomes {
@@ -95,30 +83,89 @@ pub(super) fn run(outcomes: &[ModuleOutcome], receipts: &[Receipt], as_json: boo
                 outcome.version,
                 standing.sentence(&outcome.module)
             ))?,
-            Ok(Ran::Made(made)) if made.is_empty() => print(&format!("{}: nothing is due", outcome.module))?,
-            Ok(Ran::Made(made)) => {
-                let mut bundles = table(["month", "rows read", "withheld", "rows made", "bytes", "bundle"]);
-                for made in made {
-                    let counts = &made.header.counts;
-                    let id = made.id.map(|id| id.to_string()[..12].to_owned());
-                    bundles.add_row([
-                        made.header.period.to_string(),
-                        counts.rows_read.to_string(),
-                        (counts.rows_withheld + counts.rows_sensitive).to_string(),
-                        made.header.rows().to_string(),
-                        made.header.bytes().to_string(),
-                        id.unwrap_or_else(|| "as before, not sent".to_owned()),
-                    ]);
-                }
-                print(&format!("{}\n{bundles}", outcome.module))?;
+            Ok(Ran::Whole) if outcome.made.is_empty() => {
+                print(&format!("{}: nothing is due", outcome.module))?;
             }
+            Ok(Ran::Whole) => print(&made(outcome))?,
+            Err(error) if outcome.made.is_empty() => print(&format!("{}: failed: {error}", outcome.module))?,
             Err(error) => print(&format!(
-                "{}: failed; only months that it had finished are sent: {error}",
+                "{}\n{}: failed after these months, which stay good: {error}",
+                made(outcome),
                 outcome.module
             ))?,
         }
     }
-    print(&format!("{} bundles acknowledged by the linker", receipts.len()))
+    for module in retracted {
+        print(&format!(
+            "{module}: somebody whom it has sent may not be seen any more; the centre is asked to delete their rows"
+        ))?;
+    }
+    acknowledged(receipts)
+}
+
+/// What came back from the linker.
+pub(super) fn push(receipts: &[Receipt], as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        print(&json!({ "acknowledged": acknowledged_json(receipts) }).to_string())
+    } else {
+        acknowledged(receipts)
+    }
+}
+
+fn acknowledged(receipts: &[Receipt]) -> anyhow::Result<()> {
+    match receipts.len() {
+        1 => print("1 bundle acknowledged by the linker"),
+        count => print(&format!("{count} bundles acknowledged by the linker")),
+    }
+}
+
+fn acknowledged_json(receipts: &[Receipt]) -> Vec<Value> {
+    let each = receipts.iter().map(|receipt| {
+        json!({ "id": receipt.bundle.to_string(), "sequence": receipt.sequence, "bytes": receipt.bytes })
+    });
+    each.collect()
+}
+
+fn outcome_json(outcome: &ModuleOutcome) -> Value {
+    let bundles = outcome.made.iter().map(|made| {
+        let mut bundle = header_json(&made.header);
+        bundle["id"] = json!(made.id.map(|id| id.to_string()));
+        bundle
+    });
+    let mut shown = json!({ "module": outcome.module, "version": outcome.version.to_string() });
+    match &outcome.result {
+        Ok(Ran::Whole) => {
+            shown["waiting"] = json!(outcome.waiting.as_ref().map(|version| version.to_string()));
+            shown["bundles"] = bundles.collect();
+        }
+        Ok(Ran::Not(standing)) => {
+            shown["not-run"] = json!(standing.word());
+            shown["detail"] = json!(standing.sentence(&outcome.module));
+        }
+        Err(error) => {
+            shown["error"] = json!(error.to_string());
+            shown["bundles"] = bundles.collect();
+        }
+    }
+    shown
+}
+
+/// The months that a module has made, as a table.
+fn made(outcome: &ModuleOutcome) -> String {
+    let mut bundles = table(["month", "rows read", "withheld", "rows made", "bytes", "bundle"]);
+    for made in &outcome.made {
+        let counts = &made.header.counts;
+        let id = made.id.map(|id| id.to_string()[..12].to_owned());
+        bundles.add_row([
+            made.header.period.to_string(),
+            counts.rows_read.to_string(),
+            (counts.rows_withheld + counts.rows_sensitive).to_string(),
+            made.header.rows().to_string(),
+            made.header.bytes().to_string(),
+            id.unwrap_or_else(|| "as before, not sent".to_owned()),
+        ]);
+    }
+    format!("{}\n{bundles}", outcome.module)
 }
 
 pub(super) fn outbox(agent: &Agent, as_json: bool) -> anyhow::Result<()> {
@@ -170,7 +217,11 @@ pub(super) fn history(agent: &Agent, module: Option<&Name>, as_json: bool) -> an
     if as_json {
         return print(&serde_json::to_string(&json!({ "entries": entries }))?);
     }
-    let mut lines = table(["when", "what", "sequence", "module", "month", "rows", "detail"]);
+    let mut lines = Table::new();
+    // Without rules, which would be as long as the longest reason of a failure.
+    lines
+        .load_preset(presets::NOTHING)
+        .set_header(["when", "what", "sequence", "module", "month", "rows", "detail"]);
     for entry in &entries {
         let when = entry.at.to_string();
         let row = match &entry.event {
@@ -255,7 +306,7 @@ pub(super) fn history(agent: &Agent, module: Option<&Name>, as_json: bool) -> an
         };
         lines.add_row(row);
     }
-    print(&lines.to_string())
+    print(&lines.trim_fmt())
 }
 
 /// A line of the history that is about no bundle.
@@ -300,10 +351,16 @@ pub(super) fn preview(shown: &PreviewedBundle, rows_max: usize, as_json: bool) -
         counts.rows_malformed,
         counts.rows_without_patient,
     ))?;
-    for direction in &header.directions {
+    for direction in &shown.directions {
         print(&format!(
-            "Direction {direction} is applied: {} patients with a Type 1 objection are let in.",
+            "Direction `{direction}` is applied: {} patients with a Type 1 objection are let in.",
             counts.let_in
+        ))?;
+    }
+    if header.outputs.iter().any(|output| output.aggregate) {
+        print(&format!(
+            "{} cells of counts are suppressed: too few patients, or they would give away one of too few.",
+            counts.cells_suppressed
         ))?;
     }
     print(&format!(

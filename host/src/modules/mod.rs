@@ -147,6 +147,11 @@ impl ModulesError {
         if let Self::Lost = known { Self::Alone(Box::new(self)) } else { self }
     }
 
+    /// Whether there is no last known state, or a part of it was never here.
+    fn is_of_nothing_here(&self) -> bool {
+        matches!(self, Self::NeverRefreshed | Self::Lost | Self::Trust(TrustError::NotHere { .. }))
+    }
+
     /// Whether a site goes on with what it knew: whatever the registry says wrong changes nothing here. What fails on this
     /// computer's own disk, or in its configuration, does.
     fn leaves_last_known(&self) -> bool {
@@ -263,7 +268,7 @@ impl Modules {
                     tracing::warn!("{error}; going on with what was published on {}", view.registry.as_of());
                     Ok(View { failed: Some(error), ..view })
                 }
-                Err(known @ (ModulesError::NeverRefreshed | ModulesError::Lost)) => Err(error.without(known)),
+                Err(known) if known.is_of_nothing_here() => Err(error.without(known)),
                 Err(other) => Err(other),
             },
             result => result,

@@ -102,6 +102,11 @@ impl Held {
         Ok(())
     }
 
+    /// Whether a bundle is still held.
+    pub fn has(&self, id: BundleId) -> bool {
+        self.bundles().any(|held| held.id == id)
+    }
+
     /// The modules of what is held.
     pub fn modules(&self) -> impl Iterator<Item = &Name> {
         self.items.iter().map(|item| match item {

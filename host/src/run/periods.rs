@@ -26,13 +26,18 @@ pub(super) struct Holding<'a> {
     held: &'a mut Held,
     /// The bundle that is being made.
     unfinished: Option<SealingFolder>,
-    pub(super) made: Vec<MadeBundle>,
+    made: &'a mut Vec<MadeBundle>,
 }
 
 impl<'a> Holding<'a> {
     /// A module that has made nothing yet.
-    pub(super) fn new(outbox: &'a Outbox, ledger: &'a Ledger, held: &'a mut Held) -> Self {
-        Self { outbox, ledger, held, unfinished: None, made: Vec::new() }
+    pub(super) fn new(
+        outbox: &'a Outbox,
+        ledger: &'a Ledger,
+        held: &'a mut Held,
+        made: &'a mut Vec<MadeBundle>,
+    ) -> Self {
+        Self { outbox, ledger, held, unfinished: None, made }
     }
 
     /// Gives up the bundle that was being made, where there is one.
@@ -81,7 +86,8 @@ impl Periods for Showing<'_> {
     fn finished(&mut self, run: &Run<'_>, step: PlanStep, period: FinishedPeriod) -> Result<(), RunError> {
         let header = run.header(step.period, &period, self.ledger);
         if let Kept::Memory { blocks, .. } = period.store.kept {
-            self.shown = Some(PreviewedBundle { header, blocks });
+            let directions = run.signed.directions.iter().map(|it| it.value().id.clone()).collect();
+            self.shown = Some(PreviewedBundle { header, blocks, directions });
         }
         Ok(())
     }
