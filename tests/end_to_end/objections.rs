@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use lockgate_signing::bundle::BundleKind;
-use lockgate_tests::opened::OpenedBundle;
+use lockgate_tests::opened::{OpenedBundle, files};
 use lockgate_tests::{Site, SiteOptions, Stage};
 
 use crate::TestResult;
@@ -361,4 +361,37 @@ fn a_clock_that_was_never_set_stops_the_run_whatever_the_registry_says() -> Test
     let word = "before this program was written";
     ensure!(finished.stdout.contains(word), "{}", finished.stdout);
     nothing_left(&stage, &site)
+}
+
+#[test]
+fn a_policy_that_is_gone_or_emptied_where_it_is_published_is_told_apart() -> TestResult {
+    let stage = Stage::new(&["gp-monthly"])?;
+    let database = stage.folder().join("practice.sqlite");
+    two_patients(&database)?;
+    let site = stage.site("practice", SiteOptions::practice("A81001", &database))?;
+    site.run()?;
+    let published = files(&stage.registry.location())?;
+    let policy = published.iter().find(|file| file.to_string_lossy().contains("/targets/policies/"));
+    let policy = policy.context("no policy is published")?;
+    let bytes = std::fs::read(policy)?;
+    for (words, empty) in [
+        (&["policies/objections-england/", "not found", "cannot be read"][..], None),
+        (&["policies/objections-england/", "length 0", "does not hold what was signed"][..], Some(b"")),
+    ] {
+        std::fs::remove_file(policy)?;
+        if let Some(empty) = empty {
+            std::fs::write(policy, empty)?;
+        }
+        // It is here, signed: nothing stops.
+        site.run()?;
+        // Nor here any more: the run stops, and says what is wrong there.
+        for kept in files(&site.state().join("trust/targets"))? {
+            std::fs::remove_file(kept)?;
+        }
+        let stopped = site.command(&["run"])?.expect(1)?.stderr;
+        ensure!(words.iter().all(|word| stopped.contains(word)), "not all of {words:?} in: {stopped}");
+        std::fs::write(policy, &bytes)?;
+        site.run()?;
+    }
+    Ok(())
 }
