@@ -12,16 +12,29 @@ pub(crate) fn cargo(root: &Path) -> Command {
     command
 }
 
-/// What is built where programs are meant.
+/// What is built and tested, for release: all but the bench, which has no tests, and whose peers (Parquet among them) are as
+/// much to compile as everything else.
+const ALL: [&str; 5] = ["--release", "--locked", "--workspace", "--exclude", "lockgate-bench"];
+
+/// A build of programs, which are yet to be named.
 ///
 /// Cargo chooses the features of a shared dependency from everything that is built together, and counts the dependencies of
 /// tests only where tests or examples are among it. So the few examples are built along: without them, programs would be
 /// other programs than those that are tested, and their dependencies would be compiled a second time.
-pub(crate) const PROGRAMS: [&str; 5] = ["build", "--release", "--locked", "--workspace", "--examples"];
+pub(crate) fn programs(root: &Path) -> Command {
+    let mut command = cargo(root);
+    command.arg("build").args(ALL).arg("--examples");
+    command
+}
 
 /// Builds every program of the workspace into `target/release`.
 pub(crate) fn build_programs(root: &Path) -> Result<()> {
-    call(cargo(root).args(PROGRAMS).arg("--bins"))
+    call(programs(root).arg("--bins"))
+}
+
+/// Runs every test of the workspace.
+pub(crate) fn run_tests(root: &Path) -> Result<()> {
+    call(cargo(root).arg("test").args(ALL))
 }
 
 /// Runs a command to its end; anything but success is an error.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
-use crate::cargo::{PROGRAMS, build_programs, call, cargo};
+use crate::cargo::{build_programs, call, cargo, programs, run_tests};
 use crate::{demo, fuzz, guests, tools};
 
 /// What `cargo xtask test` is asked for.
@@ -120,7 +120,7 @@ impl Stage {
             Self::Tests => {
                 // The end-to-end tests run them; nothing happens where they are built.
                 binaries(root)?;
-                call(cargo(root).args(["test", "--release", "--locked", "--workspace"]))?;
+                run_tests(root)?;
             }
             Self::Demo => demonstrate(root, None)?,
             Self::DemoData => return demo_on_data(root),
@@ -174,10 +174,10 @@ fn binaries(root: &Path) -> Result<()> {
     let release = root.join("target/release");
     let failpoints = release.join("failpoints");
     std::fs::create_dir_all(&failpoints)?;
-    let programs = ["lockgate-agent", "lockgate-linker", "lockgate-warehouse"];
-    let named = programs.iter().flat_map(|program| ["--bin", program]);
-    call(cargo(root).args(PROGRAMS).args(named).args(["--features", FAILPOINTS]))?;
-    for program in programs {
+    let dying = ["lockgate-agent", "lockgate-linker", "lockgate-warehouse"];
+    let named = dying.iter().flat_map(|program| ["--bin", program]);
+    call(programs(root).args(named).args(["--features", FAILPOINTS]))?;
+    for program in dying {
         // Renamed into place, so that whoever runs it at this moment is not disturbed.
         let partial = failpoints.join(format!("{program}.partial"));
         std::fs::copy(release.join(program), &partial).with_context(|| format!("{program} was not built"))?;
