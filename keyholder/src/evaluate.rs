@@ -52,15 +52,15 @@ impl Keyholder {
             self.0.database.count_refusal(Some(&message.site), reason, now_s)?;
             Err::<Vec<u8>, Problem>(reason.into())
         };
-        // 6. A key of this domain and epoch is here and not retired.
+        // 7. A key of this domain and epoch is here and not retired.
         let Some(key) = self.0.keys.get(&(message.domain.clone(), message.epoch)) else {
             return refused(Reason::NoSuchKey);
         };
-        // 7. Not too often.
+        // 8. Not too often.
         if !self.has_turn(&message.site, now_s) {
             return refused(Reason::TooManyRequests);
         }
-        // 8. Once, and within the quota. Counted before it is evaluated: a crash costs the site, not the quota.
+        // 9. Once, and within the quota. Counted before it is evaluated: a crash costs the site, not the quota.
         let keep_s = self.0.config.limits.clock_apart_s;
         match self.0.database.admit(message, &self.0.config.quota, keep_s, now_s)? {
             Admission::Refused(reason) => return Err(reason.into()),
@@ -69,7 +69,7 @@ impl Keyholder {
             }
             Admission::Admitted { alarm: false } => {}
         }
-        // 9. The key meets nothing but canonical elements of the group.
+        // 10. The key meets nothing but canonical elements of the group.
         let mut randomness = |buffer: &mut [u8]| getrandom::fill(buffer).map_err(|_| NoRandomness);
         let evaluated = match key.evaluate(&message.elements, &mut randomness) {
             Ok(evaluated) => evaluated,
@@ -91,26 +91,29 @@ impl Keyholder {
             Ok(envelope) => envelope,
             Err(error) => return nobody(error.into()),
         };
-        // 2. The key is entered here, and its site is not revoked.
+        // 2. The key is entered here.
         let Some(known) = self.0.database.key(envelope.key())? else { return nobody(Reason::UnknownKey) };
-        if known.revoked {
-            return nobody(Reason::RevokedKey);
-        }
-        // 3. The signature, over the received bytes; then the content is decoded, strictly.
+        // 3. The signature, over the received bytes; then the content is decoded, strictly. From here on it is known who asks.
         let request = match envelope.verify(&known.key) {
             Ok(request) => request,
             Err(error) => return nobody(error.into()),
         };
-        // 4. A key asks for one site: nobody uses up another site's quota.
-        if request.message().site != known.site {
-            self.0.database.count_refusal(Some(&known.site), Reason::WrongSite, now_s)?;
-            return Err(Reason::WrongSite.into());
+        let refused = |reason: Reason| {
+            self.0.database.count_refusal(Some(&known.site), reason, now_s)?;
+            Err(Problem::from(reason))
+        };
+        // 4. Its site is not revoked.
+        if known.revoked {
+            return refused(Reason::RevokedKey);
         }
-        // 5. Made just now: an old request is refused by its time alone, a young one by its nonce.
+        // 5. A key asks for one site: nobody uses up another site's quota.
+        if request.message().site != known.site {
+            return refused(Reason::WrongSite);
+        }
+        // 6. Made just now: an old request is refused by its time alone, a young one by its nonce.
         let apart_s = request.message().at_s.saturating_sub(now_s).saturating_abs();
         if apart_s > self.0.config.limits.clock_apart_s {
-            self.0.database.count_refusal(Some(&known.site), Reason::ClockApart, now_s)?;
-            return Err(Reason::ClockApart.into());
+            return refused(Reason::ClockApart);
         }
         Ok(request)
     }

@@ -182,6 +182,10 @@ fn every_other_request_has_its_reason() -> TestResult {
     ] {
         ensure!(audit.contains(code), "{code} is not in the audit: {audit}");
     }
+    // A revoked site that goes on asking is told by its name: it has proved who it is.
+    let audit = served.keyholder.command(&["audit"])?.ok()?.stdout;
+    let named = audit.lines().any(|line| line.contains("A81001") && line.contains("revoked-key"));
+    ensure!(named, "{audit}");
     Ok(())
 }
 
