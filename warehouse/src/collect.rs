@@ -158,7 +158,10 @@ impl Collecting<'_> {
         let opened = Opened { header: &header, content: &content, keys };
         let Outcome { applied, renewals } = store.apply(position, &opened, self.token_key, (self.clock)())?;
         failpoint::reach(failpoint::COMMITTED);
-        tracing::info!(bundle = %id, site = %message.site, sequence = message.sequence, "{applied:?}, {renewals:?}");
+        tracing::info!(
+            bundle = %id, site = %message.site, sequence = message.sequence, renewed = renewals.patients,
+            rows_deleted_late = renewals.rows_deleted, "{applied}",
+        );
         if renewals.contradicted > 0 {
             tracing::warn!(
                 bundle = %id, site = %message.site, contradicted = renewals.contradicted,

@@ -6,6 +6,8 @@
 //! made later, until the site that retracted sends the token again: then whoever it stands for no longer objects there.
 //! A token of an earlier epoch is the token that it has become (`renewed.rs`), whenever that was told.
 
+use std::fmt;
+
 use lockgate_signing::block::{Column, PatientTable, Token, Values};
 use lockgate_signing::bundle::{BundleHeader, BundleKind, ColumnKind, OutputInfo};
 use lockgate_signing::envelope::Verified;
@@ -61,6 +63,19 @@ pub enum Applied {
     },
     /// It was applied before.
     Again,
+}
+
+impl fmt::Display for Applied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rows { rows, retracted } => write!(f, "rows taken in: {rows}, kept out: {retracted}"),
+            Self::Replaced => f.write_str("a later bundle had come before it"),
+            Self::Deleted { patients, rows } => {
+                write!(f, "retraction: rows deleted: {rows}, of patients: {patients}")
+            }
+            Self::Again => f.write_str("was applied before"),
+        }
+    }
 }
 
 /// A bundle, and what it told of former tokens.
