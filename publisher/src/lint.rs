@@ -1,6 +1,7 @@
 //! What is allowed in a manifest and still worth a second look before it is signed.
 
 use jiff::civil::Date;
+use lockgate_signing::code::CodeShape;
 use lockgate_signing::manifest::{Manifest, OutputType, Span};
 
 /// A remark on a manifest, or on what is offered.
@@ -66,7 +67,16 @@ pub fn warnings(manifest: &Manifest, today: Date) -> Vec<Warning> {
         }
     }
 
-    for name in manifest.codelists.keys() {
+    for (name, codes) in &manifest.codelists {
+        for system in codes.keys().filter(|system| CodeShape::of_known_system(system.as_str()).is_none()) {
+            let known = CodeShape::KNOWN_SYSTEMS.join(", ");
+            warn(
+                format!("codelist.{name}.{system}"),
+                &format!(
+                    "only sites whose mapping declares `{system}` find these codes; every site knows {known}"
+                ),
+            );
+        }
         if !manifest.inputs.values().any(|input| input.codelists.contains(name)) {
             warn(
                 format!("codelist.{name}"),

@@ -78,6 +78,22 @@ pub enum CodeShape {
 }
 
 impl CodeShape {
+    /// The systems that every site knows by name.
+    pub const KNOWN_SYSTEMS: [&str; 12] = [
+        "snomed",
+        "dmd",
+        "read2",
+        "ctv3",
+        "icd10",
+        "opcs4",
+        "loinc",
+        "rxnorm",
+        "ucum",
+        "lsoa",
+        "msoa",
+        "ethnic-category",
+    ];
+
     /// The shape of a system that every site knows by name; `None`: a mapping has to declare it.
     pub fn of_known_system(name: &str) -> Option<Self> {
         Some(match name {
@@ -250,6 +266,7 @@ mod tests {
 
     #[test]
     fn real_codes_fit_their_system_and_text_does_not() {
+        assert!(CodeShape::KNOWN_SYSTEMS.iter().all(|system| CodeShape::of_known_system(system).is_some()));
         let fits = |system: &str, text: &str| {
             let shape = CodeShape::of_known_system(system).unwrap();
             shape.fits(&normalise_code(shape, text))

@@ -474,17 +474,33 @@ impl TextFormat for Manifest {
     }
 }
 
+/// What there is in place of what was named.
+fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
+    if names.is_empty() { "there is none".to_owned() } else { format!("there is {}", names.join(", ")) }
+}
+
 impl Manifest {
     fn check_input(&self, place: &str, input: &Input) -> Result<(), TextFormatError> {
         let wrong =
             |part: &str, why: String| Err(TextFormatError::at(Self::WHAT, &format!("{place}.{part}"), &why));
         let Some(table) = canonical::table(input.table.as_str()).filter(|table| !table.host_only) else {
-            return wrong("table", format!("`{}` is not a table that a module may read", input.table));
+            let tables = canonical::TABLES.iter().filter(|table| !table.host_only).map(|table| table.name);
+            let why = format!("`{}` is not a table that a module may read: {}", input.table, listed(tables));
+            return wrong("table", why);
         };
         check_columns(&format!("{place}.columns"), input.columns.iter())?;
         for column in &input.columns {
             match table.column(column.as_str()).map(|column| column.kind) {
-                None => return wrong("columns", format!("table `{}` has no column `{column}`", table.name)),
+                None => {
+                    let for_modules = |kind| !matches!(kind, ColumnType::Text | ColumnType::Flag);
+                    let columns = table.columns.iter().filter(|column| for_modules(column.kind));
+                    let columns = listed(columns.map(|column| column.name));
+                    return wrong(
+                        "columns",
+                        format!("table `{}` has no column `{column}`: {columns}", table.name),
+                    );
+                }
                 Some(ColumnType::Text | ColumnType::Flag) => {
                     return wrong(
                         "columns",
@@ -508,7 +524,10 @@ impl Manifest {
             return wrong("codelists", format!("table `{}` has no codes", table.name));
         }
         match input.codelists.iter().find(|name| !self.codelists.contains_key(name)) {
-            Some(name) => wrong("codelists", format!("the manifest has no codelist `{name}`")),
+            Some(name) => {
+                let lists = listed(self.codelists.keys().map(Name::as_str));
+                wrong("codelists", format!("the manifest has no codelist `{name}`: {lists}"))
+            }
             None => Ok(()),
         }
     }
