@@ -276,6 +276,14 @@ impl Ledger {
         })
     }
 
+    /// The last retraction of a module's, by its place in the chain.
+    pub fn retracted_at(&self, of: &Name) -> Option<u64> {
+        self.entries.iter().rev().find_map(|entry| match &entry.event {
+            Event::Retracted { sequence, module, .. } if module == of => Some(*sequence),
+            _ => None,
+        })
+    }
+
     /// The retractions that not every recipient has said to have followed.
     pub fn retractions_open(&self) -> Vec<OpenRetraction<'_>> {
         OpenRetraction::all(&self.entries)

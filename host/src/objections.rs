@@ -323,6 +323,11 @@ impl ObjectionRegister {
         Objection { type_1, type_2 }
     }
 
+    /// Everybody of whom there is evidence.
+    pub(crate) fn local_ids(&self) -> impl Iterator<Item = &[u8]> {
+        self.patients.keys().map(|local_id| &**local_id)
+    }
+
     /// Which types of dissent the evidence held for a patient, whether they count or not.
     pub(crate) fn dissents_seen(&self, local_id: &[u8]) -> Objection {
         let Some(testimony) = self.patients.get(local_id) else { return Objection::default() };

@@ -2,7 +2,7 @@
 //!
 //! A bundle of the kind `retraction` in the site's chain: tokens, encrypted to the recipients like any block, and nothing
 //! else. It is held before anything that the module makes of the same snapshot, and queued whatever becomes of that. Moving away is
-//! no retraction: who is gone from the snapshot is not withheld in it.
+//! no retraction: who is gone from the snapshot is not withheld in it, unless the evidence says that they object.
 
 use std::collections::BTreeSet;
 

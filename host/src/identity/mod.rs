@@ -162,6 +162,14 @@ pub(crate) struct IdentityRules<'a> {
     pub(crate) overrides_type_1: bool,
 }
 
+impl IdentityRules<'_> {
+    /// Whom the evidence withholds, whether or not they are registered.
+    fn objecting<'r>(&self, register: &'r ObjectionRegister) -> impl Iterator<Item = &'r [u8]> {
+        let is_withheld = !self.overrides_type_1;
+        register.local_ids().filter(move |local_id| is_withheld && register.of(local_id).type_1)
+    }
+}
+
 impl Patients {
     /// Reads the identity table; with the record of what was sent, also what changes in it.
     pub(crate) fn read(
@@ -174,7 +182,7 @@ impl Patients {
         let candidates = Candidates::read(snapshot, mapping, register, rules, record)?;
         let mut counts = PatientCounts::default();
         let admits = counts.of(&candidates, rules.overrides_type_1);
-        let news = record.map(|record| News::of(&candidates, &admits, record));
+        let news = record.map(|record| News::of(&candidates, &admits, rules.objecting(register), record));
         let Candidates {
             mut maker,
             mut local_ids,
@@ -322,7 +330,7 @@ pub(crate) fn retracted(
 ) -> Result<SentChanges, IdentityError> {
     let mut candidates = Candidates::read(snapshot, mapping, register, rules, Some(record))?;
     let admits = PatientCounts::default().of(&candidates, rules.overrides_type_1);
-    let news = News::of(&candidates, &admits, record);
+    let news = News::of(&candidates, &admits, rules.objecting(register), record);
     candidates.maker.make(news.names())?;
     Ok(news.made(&mut candidates.maker)?)
 }

@@ -32,8 +32,13 @@ pub(crate) struct SentChanges {
 }
 
 impl News {
-    /// Compares who may be seen with the record.
-    pub(super) fn of(candidates: &Candidates<'_>, admits: &[bool], record: &SentRecord) -> Self {
+    /// Compares who may be seen with the record; `gone`: who objects and has no registration any more.
+    pub(super) fn of<'r>(
+        candidates: &Candidates<'_>,
+        admits: &[bool],
+        gone: impl Iterator<Item = &'r [u8]>,
+        record: &SentRecord,
+    ) -> Self {
         let mut news = Self { sent: Vec::new(), names: Vec::new(), withheld: Vec::new() };
         let mut persons = HashSet::new();
         for (registration, person) in &candidates.registrations {
@@ -53,6 +58,15 @@ impl News {
             let elsewhere = candidate.valid_number && (candidate.objection.type_1 || candidate.sensitive);
             if elsewhere && persons.insert(at) {
                 news.names.push(candidate.name);
+            }
+        }
+        for local_id in gone.filter(|local_id| candidates.local_ids.find(local_id).is_none()) {
+            let registration = record.registration(local_id);
+            // Only what was sent from here: without a registration there is no NHS number to make a token of.
+            let tokens = record.tokens(&registration);
+            if !tokens.is_empty() && record.is_news(&registration) {
+                tokens.iter().for_each(|it| add(&mut news.sent, (it.scheme, it.epoch), it.token));
+                news.withheld.push(registration);
             }
         }
         news

@@ -44,6 +44,15 @@ impl Held {
         self.bundles().last().map(|last| (last.header.sequence, last.id)).or_else(|| ledger.head())
     }
 
+    /// The last retraction of a module's, by its place in the chain, with what is held.
+    pub(crate) fn retracted_at(&self, ledger: &Ledger, module: &Name) -> Option<u64> {
+        let is_one = |held: &&HeldBundle| {
+            held.header.kind == BundleKind::Retraction && held.header.module.id == *module
+        };
+        let held = self.bundles().rfind(is_one).map(|held| held.header.sequence);
+        held.or_else(|| ledger.retracted_at(module))
+    }
+
     /// Signs a bundle and holds it.
     pub(crate) fn hold(
         &mut self,

@@ -264,6 +264,19 @@ fn who_a_new_policy_withholds_is_retracted() -> TestResult {
 }
 
 #[test]
+fn who_objects_and_is_gone_before_the_next_run_is_retracted() -> TestResult {
+    let mut scene = Scene::new()?;
+    scene.practice.object("1000001", "2026-11-02")?;
+    scene.practice.record.remove("1000001")?;
+    scene.cycle("2026-11-02")?;
+    ensure!(history(&scene.site, "retracted")? == 1 && history(&scene.site, "deleted")? == 1);
+    ensure!(scene.values()? == [OTHER_VALUE], "{:?}", scene.values()?);
+    scene.cycle("2026-11-03")?;
+    ensure!(history(&scene.site, "retracted")? == 1, "retracted twice");
+    Ok(())
+}
+
+#[test]
 fn a_module_that_does_not_run_any_more_is_retracted_too() -> TestResult {
     let mut scene = Scene::new()?;
     scene.site.command(&["modules", "refuse", "gp-monthly"])?.ok()?;

@@ -36,6 +36,24 @@ fn a_withdrawal_brings_the_patient_back_from_then_on() -> TestResult {
 }
 
 #[test]
+fn a_withdrawal_brings_back_a_month_that_was_not_extracted_while_the_objection_stood() -> TestResult {
+    let mut scene = Scene::new()?;
+    // The module stands still; the retraction goes all the same.
+    scene.site.command(&["modules", "refuse", "gp-monthly"])?.ok()?;
+    scene.practice.object("1000001", "2026-11-02")?;
+    scene.cycle("2026-11-02")?;
+    ensure!(scene.values()? == [OTHER_VALUE], "{:?}", scene.values()?);
+    scene.practice.withdraw("1000001", "2026-11-03")?;
+    scene.site.command(&["modules", "approve", "gp-monthly"])?.ok()?;
+    // Her October is what it was when it was sent, and not what the centre has of it.
+    scene.cycle("2026-11-04")?;
+    ensure!(scene.values()? == [OTHER_VALUE, VALUE], "{:?}", scene.values()?);
+    let again = scene.cycle("2026-11-05")?;
+    ensure!(again["bundles"] == 0, "{again}");
+    Ok(())
+}
+
+#[test]
 fn a_month_is_replaced_only_where_it_differs() -> TestResult {
     let mut scene = Scene::new()?;
     let sent = || OpenedBundle::stored(&scene.stage.linker, &scene.site);
