@@ -33,8 +33,11 @@ pub enum AgentError {
     #[error(transparent)]
     File(#[from] FileError),
     /// Not enrolled, or its key is gone.
-    #[error("this site has no key yet: {0}; run `lockgate-agent enrol --token-file FILE` first")]
-    NotEnrolled(KeyFileError),
+    #[error("this site has no key yet ({} is not there); run `lockgate-agent enrol --token-file FILE` first", .0.display())]
+    NotEnrolled(PathBuf),
+    /// The site's key cannot be used.
+    #[error("the site's key: {0}")]
+    Key(#[from] KeyFileError),
     /// The linker's pinned key.
     #[error("{path}: {source}; run `lockgate-agent enrol` again with a new token")]
     LinkerKey {
@@ -141,7 +144,7 @@ impl Agent {
         for folder in ["", "receipts", "deletions", "modules", "trust", "trust/targets"] {
             lockgate_durable::sweep(&config.state_dir.join(folder))?;
         }
-        let key = key_file::load(&config.key_path()).map_err(AgentError::NotEnrolled)?;
+        let key = site_key(&config)?;
         let tokens = Tokens::open(&config)?;
         let outbox = Outbox::open(&config.state_dir)?;
         let mut ledger = Ledger::open(&config.state_dir.join("ledger.jsonl"))?;
@@ -364,6 +367,19 @@ impl Agent {
         let pem = std::fs::read_to_string(&path).map_err(at("read", &path))?;
         PublicKey::from_pem(&pem).map_err(|source| AgentError::LinkerKey { path, source })
     }
+}
+
+/// The site's signing key.
+pub fn site_key(config: &Config) -> Result<SigningKey, AgentError> {
+    let path = config.key_path();
+    if path.exists() { Ok(key_file::load(&path)?) } else { Err(AgentError::NotEnrolled(path)) }
+}
+
+/// Writes down that a run came to nothing, for `status`.
+pub fn observe_failed_run(config: &Config, now: Now, error: &AgentError) -> Result<(), FileError> {
+    let failure = Failure { module: None, why: error.to_string(), passing: false };
+    let ended = Ended { at: now.at, failed: vec![failure], noticed: Vec::new() };
+    Observed::note(&config.state_dir, |observed| observed.run = Some(ended))
 }
 
 /// Asks the registry, and writes down how that went.

@@ -30,7 +30,7 @@ pub enum EnrolError {
         source: IdError,
     },
     /// The linker.
-    #[error(transparent)]
+    #[error("{0}; nothing was enrolled here")]
     Linker(#[from] LinkerError),
     /// What the linker calls its key is not one.
     #[error("the linker's answer holds no key: {0}")]

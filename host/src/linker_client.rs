@@ -21,10 +21,10 @@ pub enum LinkerError {
     #[error("`linker.url` is `{0}`; it has to start with https:// (http:// only to this machine)")]
     Url(String),
     /// No answer, or one that makes no sense: worth trying again.
-    #[error("the linker cannot be reached: {0}; bundles stay in the outbox and are sent when it is back")]
+    #[error("the linker cannot be reached: {0}")]
     Unreachable(String),
     /// It refuses, and will refuse again.
-    #[error("the linker refuses: {title} ({code}); bundles stay in the outbox, ask the linker's operator")]
+    #[error("the linker refuses: {title} ({code})")]
     Refused {
         /// The problem's stable code.
         code: String,
@@ -32,7 +32,7 @@ pub enum LinkerError {
         title: String,
     },
     /// A receipt that is not one.
-    #[error("the linker's receipt is not valid: {0}; bundles stay in the outbox")]
+    #[error("the linker's receipt is not valid: {0}")]
     Receipt(#[from] EnvelopeError),
 }
 

@@ -27,7 +27,7 @@ use crate::outbox::{Outbox, OutboxError, QueuedBundle, ReceivedReceipt};
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
     /// The linker.
-    #[error(transparent)]
+    #[error("{0}; bundles stay in the outbox{remedy}", remedy = remedy(.0))]
     Linker(#[from] LinkerError),
     /// The outbox.
     #[error(transparent)]
@@ -48,6 +48,14 @@ pub enum PushError {
         /// What is wrong.
         why: String,
     },
+}
+
+fn remedy(error: &LinkerError) -> &'static str {
+    match error {
+        LinkerError::Unreachable(_) => " and are sent when it is back",
+        LinkerError::Refused { .. } => ", ask the linker's operator",
+        LinkerError::Url(_) | LinkerError::Receipt(_) => "",
+    }
 }
 
 impl PushError {

@@ -1,5 +1,6 @@
 //! One page on how this site is: what a person looks at first, and what a monitor asks.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
@@ -9,6 +10,7 @@ use lockgate_signing::ids::{Name, SiteId};
 use lockgate_signing::keys::PublicKey;
 use serde::Serialize;
 
+use crate::agent::{self, AgentError};
 use crate::config::Config;
 use crate::identity::Tokens;
 use crate::ledger::{Entry, Event, Ledger, LedgerError, OpenRetraction};
@@ -199,6 +201,9 @@ impl Status {
             }
             Err(error) => needs_person.push(error.to_string()),
         }
+        // What two places notice is one thing to do.
+        let mut said = BTreeSet::new();
+        needs_person.retain(|what| said.insert(what.clone()));
         let site = config.site.clone();
         let last_run = observed.run;
         Ok(Self { site, enrolled, registry, last_run, outbox, modules, directions, needs_person })
@@ -215,12 +220,14 @@ fn enrolled(config: &Config, entries: &[Entry], needs_person: &mut Vec<String>) 
         _ => None,
     });
     let linker_key = std::fs::read_to_string(config.linker_key_path()).ok();
-    let is_whole = linker_key.is_some_and(|pem| PublicKey::from_pem(&pem).is_ok())
-        && lockgate_durable::key_file::load(&config.key_path()).is_ok();
-    if enrolled.is_none() || !is_whole {
-        needs_person.push("this site is not enrolled: `lockgate-agent enrol --token-file FILE`".to_owned());
+    let is_pinned = linker_key.is_some_and(|pem| PublicKey::from_pem(&pem).is_ok());
+    match agent::site_key(config) {
+        Ok(_) if enrolled.is_some() && is_pinned => return enrolled,
+        Err(error @ AgentError::Key(_)) => needs_person.push(error.to_string()),
+        _ => needs_person
+            .push("this site is not enrolled: `lockgate-agent enrol --token-file FILE`".to_owned()),
     }
-    enrolled.filter(|_| is_whole)
+    None
 }
 
 fn registry(

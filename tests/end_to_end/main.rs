@@ -27,6 +27,7 @@ mod rollout;
 mod sealed;
 mod sealed_keys;
 mod service;
+mod status;
 mod tokens;
 mod walkthrough;
 mod whole_flow;

@@ -139,7 +139,9 @@ pub enum TrustError {
         path: TargetPath,
     },
     /// A site that is offline has no copy.
-    #[error("`{path}` is not on this computer and the registry cannot be asked; connect to it and refresh")]
+    #[error(
+        "`{path}` is not on this computer; `lockgate-agent refresh` fetches it once the registry serves it"
+    )]
     NotHere {
         /// The path.
         path: TargetPath,

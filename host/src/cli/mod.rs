@@ -14,6 +14,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use jiff::civil::Date;
 use lockgate_signing::ids::{Name, Period};
+use lockgate_signing::receipt::Receipt;
 use semver::Version;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
@@ -23,12 +24,13 @@ use crate::config::Config;
 use crate::enrol::enrol;
 use crate::ledger::{Event, Ledger};
 use crate::linker_client::LinkerClient;
-use crate::modules::Modules;
+use crate::modules::{Modules, ModulesError};
 use crate::outbox::OutboxError;
 use crate::progress::Progress;
 use crate::push::PushError;
 use crate::run::Now;
 use crate::status::{DirectionLine, ModuleLine, Status};
+use show::Pushed;
 use token_key::TokenKeyCommand;
 
 /// Extracts pseudonymised data from a clinical database with centrally signed modules.
@@ -46,7 +48,8 @@ pub struct Cli {
     /// The configuration file.
     #[arg(long, global = true, default_value = "/etc/lockgate/agent.toml")]
     config: PathBuf,
-    /// Act as on this day (for tests, demonstrations and repeats); today when absent.
+    /// Act as on this day (for tests, demonstrations and repeats); today when absent. A day ahead is not for a site in use:
+    /// whatever asks the registry then takes it for passed.
     #[arg(long, global = true, value_name = "YYYY-MM-DD")]
     as_of: Option<Date>,
     /// Print one JSON object instead of text.
@@ -81,7 +84,8 @@ enum Command {
         #[arg(long)]
         no_push: bool,
     },
-    /// Show what a module would send for a month. Nothing is kept and nothing is sent.
+    /// Show what a module would send for a month. The registry is asked first, as by `refresh`; of the rows nothing is kept and
+    /// nothing is sent.
     Preview {
         /// The module.
         module: Name,
@@ -240,7 +244,8 @@ impl Cli {
             }
             Command::Preview { module, version, period, rows } => {
                 let mut agent = self.open(config, now)?;
-                show::preview(&agent.preview(module, version.as_ref(), *period, now)?, *rows, self.json)?;
+                let shown = agent.preview(module, version.as_ref(), *period, now)?;
+                show::preview(&shown, *rows, now.today, self.json)?;
             }
             Command::Modules { command } => self.modules(&config, command.as_ref(), now)?,
             Command::Directions { command } => self.directions(&config, command.as_ref(), now)?,
@@ -260,8 +265,7 @@ impl Cli {
             }
             Command::Push => return self.push(&mut self.open(config, now)?, now),
             Command::Run { module, no_push } => {
-                let mut agent = self.open(config, now)?;
-                return self.run(&mut agent, module.as_ref(), *no_push, now);
+                return self.run(config, module.as_ref(), *no_push, now);
             }
             Command::Serve { every_s } => {
                 let refresh_every = Duration::from_secs(config.registry.refresh_s);
@@ -317,18 +321,34 @@ impl Cli {
         modules::answered(direction.as_str(), &version, accepted, self.json)
     }
 
-    fn run(&self, agent: &mut Agent, only: Option<&Name>, no_push: bool, now: Now) -> anyhow::Result<End> {
-        // The push sends what an earlier run left too, first, because it goes by the chain.
-        let known = agent.ledger.entries().len();
-        let outcomes = agent.run(only, now)?;
+    fn run(&self, config: Config, only: Option<&Name>, no_push: bool, now: Now) -> anyhow::Result<End> {
+        let noted = config.clone();
+        let ran = self.open(config, now).and_then(|mut agent| {
+            let known = agent.ledger.entries().len();
+            let outcomes = agent.run(only, now)?;
+            Ok((agent, known, outcomes))
+        });
+        let (mut agent, known, outcomes) = match ran {
+            Ok(ran) => ran,
+            // Another agent is at work, or a name was mistyped: no run came to nothing.
+            Err(error @ (AgentError::Busy(_) | AgentError::Modules(ModulesError::UnknownModule(_)))) => {
+                return Err(error.into());
+            }
+            Err(error) => {
+                agent::observe_failed_run(&noted, now, &error)?;
+                return Err(error.into());
+            }
+        };
+        let agent = &mut agent;
         let retracted = agent.ledger.entries()[known..].iter().filter_map(|entry| match &entry.event {
             Event::Retracted { module, .. } => Some(module.clone()),
             _ => None,
         });
         let retracted: Vec<Name> = retracted.collect::<BTreeSet<_>>().into_iter().collect();
+        // The push sends what an earlier run left too, first, because it goes by the chain.
         let mut receipts = Vec::new();
         let pushed = if no_push { Ok(()) } else { agent.push(now, |done| receipts.push(done.receipt)) };
-        show::run(&outcomes, &retracted, &receipts, self.json)?;
+        show::run(&outcomes, &retracted, &pushed_so_far(agent, receipts)?, self.json)?;
         let failed = outcomes.iter().any(ModuleOutcome::is_failure);
         match end_of_push(pushed)? {
             End::Done if failed => Ok(End::ModuleFailed),
@@ -339,9 +359,13 @@ impl Cli {
     fn push(&self, agent: &mut Agent, now: Now) -> anyhow::Result<End> {
         let mut receipts = Vec::new();
         let pushed = agent.push(now, |done| receipts.push(done.receipt));
-        show::push(&receipts, self.json)?;
+        show::push(&pushed_so_far(agent, receipts)?, self.json)?;
         end_of_push(pushed)
     }
+}
+
+fn pushed_so_far(agent: &Agent, receipts: Vec<Receipt>) -> anyhow::Result<Pushed> {
+    Ok(Pushed { receipts, waiting: agent.outbox.queued(&agent.key.public())?.len() })
 }
 
 /// What a decision needs: the ledger, which has one writer, and the site's side of the registry.
@@ -367,22 +391,20 @@ fn now(as_of: Option<Date>) -> Now {
 
 /// What is left in the outbox is an outcome; a broken outbox is an error.
 fn end_of_push(pushed: Result<(), AgentError>) -> anyhow::Result<End> {
-    match pushed {
-        Ok(()) => Ok(End::Done),
-        Err(AgentError::Push(PushError::Linker(error))) => {
-            tracing::warn!("{error}");
-            Ok(if error.is_passing() { End::LeftInOutbox } else { End::Refused })
+    let error = match pushed {
+        Ok(()) => return Ok(End::Done),
+        Err(AgentError::Push(error)) => error,
+        Err(error) => return Err(error.into()),
+    };
+    let end = match &error {
+        PushError::Linker(error) if error.is_passing() => End::LeftInOutbox,
+        PushError::Linker(_) | PushError::Statement { .. } | PushError::Outbox(OutboxError::OtherBundle) => {
+            End::Refused
         }
-        Err(AgentError::Push(error @ PushError::Statement { .. })) => {
-            tracing::warn!("{error}");
-            Ok(End::Refused)
-        }
-        Err(AgentError::Push(PushError::Outbox(error @ OutboxError::OtherBundle))) => {
-            tracing::warn!("{error}");
-            Ok(End::Refused)
-        }
-        Err(error) => Err(error.into()),
-    }
+        _ => return Err(AgentError::Push(error).into()),
+    };
+    tracing::warn!("{error}");
+    Ok(end)
 }
 
 #[cfg(test)]

@@ -177,7 +177,8 @@ pub(super) fn status(status: &Status, as_json: bool) -> anyhow::Result<()> {
     add("registry", &status.registry.location);
     add("refreshed", &time(status.registry.refreshed));
     if let Some(failed) = &status.registry.failed {
-        add("", &format!("the attempt at {} failed", failed.at));
+        let why: Vec<_> = failed.failed.iter().map(|it| it.why.as_str()).collect();
+        add("", &format!("the attempt at {} failed: {}", failed.at, why.join("; ")));
     }
     add("good until", &time(status.registry.expires));
     add("last run", &ended(&status.last_run));

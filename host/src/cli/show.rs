@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 
 use anyhow::Context as _;
 use comfy_table::{Table, presets};
+use jiff::civil::Date;
 use lockgate_signing::block::{self, Column, Values};
 use lockgate_signing::bundle::{BundleHeader, BundleKind, ColumnKind, OutputInfo};
 use lockgate_signing::digest::Digest;
@@ -62,15 +63,14 @@ fn header_json(header: &BundleHeader) -> Value {
 pub(super) fn run(
     outcomes: &[ModuleOutcome],
     retracted: &[Name],
-    receipts: &[Receipt],
+    pushed: &Pushed,
     as_json: bool,
 ) -> anyhow::Result<()> {
     if as_json {
-        let modules: Vec<_> = outcomes.iter().map(outcome_json).collect();
-        let acknowledged = acknowledged_json(receipts);
-        return print(
-            &json!({ "modules": modules, "retracted": retracted, "acknowledged": acknowledged }).to_string(),
-        );
+        let mut shown = pushed.json();
+        shown["modules"] = outcomes.iter().map(outcome_json).collect();
+        shown["retracted"] = json!(retracted);
+        return print(&shown.to_string());
     }
     for outcome in outcomes {
         if let Some(version) = &outcome.waiting {
@@ -97,33 +97,41 @@ pub(super) fn run(
     }
     for module in retracted {
         print(&format!(
-            "{module}: somebody whom it has sent may not be seen any more; the centre is asked to delete their rows"
+            "{module}: somebody may not be seen any more; a retraction tells the centre to delete their rows"
         ))?;
     }
-    acknowledged(receipts)
+    print(&pushed.text())
 }
 
-/// What came back from the linker.
-pub(super) fn push(receipts: &[Receipt], as_json: bool) -> anyhow::Result<()> {
-    if as_json {
-        print(&json!({ "acknowledged": acknowledged_json(receipts) }).to_string())
-    } else {
-        acknowledged(receipts)
+/// What a push came to.
+pub(super) fn push(pushed: &Pushed, as_json: bool) -> anyhow::Result<()> {
+    print(&if as_json { pushed.json().to_string() } else { pushed.text() })
+}
+
+/// What a push came to.
+pub(super) struct Pushed {
+    /// What the linker has acknowledged.
+    pub(super) receipts: Vec<Receipt>,
+    /// Bundles that are still in the outbox.
+    pub(super) waiting: usize,
+}
+
+impl Pushed {
+    fn text(&self) -> String {
+        let bundles = |count: usize| format!("{count} bundle{}", if count == 1 { "" } else { "s" });
+        let acknowledged = format!("{} acknowledged by the linker", bundles(self.receipts.len()));
+        match self.waiting {
+            0 => acknowledged,
+            waiting => format!("{acknowledged}, {} waiting in the outbox", bundles(waiting)),
+        }
     }
-}
 
-fn acknowledged(receipts: &[Receipt]) -> anyhow::Result<()> {
-    match receipts.len() {
-        1 => print("1 bundle acknowledged by the linker"),
-        count => print(&format!("{count} bundles acknowledged by the linker")),
+    fn json(&self) -> Value {
+        let acknowledged = self.receipts.iter().map(|receipt| {
+            json!({ "id": receipt.bundle.to_string(), "sequence": receipt.sequence, "bytes": receipt.bytes })
+        });
+        json!({ "acknowledged": acknowledged.collect::<Vec<_>>(), "waiting": self.waiting })
     }
-}
-
-fn acknowledged_json(receipts: &[Receipt]) -> Vec<Value> {
-    let each = receipts.iter().map(|receipt| {
-        json!({ "id": receipt.bundle.to_string(), "sequence": receipt.sequence, "bytes": receipt.bytes })
-    });
-    each.collect()
 }
 
 fn outcome_json(outcome: &ModuleOutcome) -> Value {
@@ -223,7 +231,7 @@ pub(super) fn history(agent: &Agent, module: Option<&Name>, as_json: bool) -> an
         .load_preset(presets::NOTHING)
         .set_header(["when", "what", "sequence", "module", "month", "rows", "detail"]);
     for entry in &entries {
-        let when = entry.at.to_string();
+        let when = entry.at.round(jiff::Unit::Second).unwrap_or(entry.at).to_string();
         let row = match &entry.event {
             Event::Enrolled { key } => [
                 when,
@@ -315,7 +323,12 @@ fn decision(when: String, what: &str, about: &Name, detail: String) -> [String; 
     [when, what.to_owned(), sequence, about.to_string(), month, rows, detail]
 }
 
-pub(super) fn preview(shown: &PreviewedBundle, rows_max: usize, as_json: bool) -> anyhow::Result<()> {
+pub(super) fn preview(
+    shown: &PreviewedBundle,
+    rows_max: usize,
+    today: Date,
+    as_json: bool,
+) -> anyhow::Result<()> {
     let header = &shown.header;
     let codes = dictionary(shown)?;
     let patients = patients(shown)?;
@@ -375,6 +388,10 @@ pub(super) fn preview(shown: &PreviewedBundle, rows_max: usize, as_json: bool) -
             lines.add_row(row);
         });
         print(&format!("\n{}: {} rows, the first {}\n{lines}", output.name, output.rows(), rows.len()))?;
+    }
+    let last = header.period.last_day();
+    if last >= today {
+        print(&format!("\n{} is not over: a run does not send it before it is.", header.period))?;
     }
     print("\nNothing was sent.")
 }

@@ -3,11 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use lockgate_durable::key_file;
 use serde_json::json;
 
 use super::{decide, show};
-use crate::agent::{self, AgentError};
+use crate::agent;
 use crate::config::Config;
 use crate::identity::DeliveredKeys;
 use crate::ledger::Event;
@@ -67,7 +66,7 @@ pub(super) fn run(
 
 fn request(config: &Config, keys: &DeliveredKeys, out: &Path, now: Now, as_json: bool) -> anyhow::Result<()> {
     let _lock = agent::lock(&config.state_dir)?;
-    let key = key_file::load(&config.key_path()).map_err(AgentError::NotEnrolled)?;
+    let key = agent::site_key(config)?;
     let (request, signed) = keys.request(&key, now.at.as_second())?;
     lockgate_durable::write_atomic(out, &signed)?;
     let (site, id, signer) = (request.site, request.opening_key.id(), key.public().id());
