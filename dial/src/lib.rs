@@ -32,14 +32,18 @@ const PROBLEM_TEXT_MAX: usize = 200;
 /// The largest problem document, bytes.
 const PROBLEM_BYTES_MAX: u64 = 64 << 10;
 
-/// A client for an address; `https`, or `http` to this machine. `user_agent`: the program and its version.
-pub fn client(url: &str, user_agent: &str) -> Result<Client, DialError> {
-    let wrong = || DialError::NotPrivate(url.chars().take(100).collect());
-    let parsed = reqwest::Url::parse(url).map_err(|_| wrong())?;
+/// Whether nobody on the way can read what is sent to an address: `https`, or `http` to this machine.
+pub fn is_private(url: &str) -> bool {
+    let Ok(parsed) = reqwest::Url::parse(url) else { return false };
     let loopback = matches!(parsed.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
     let private = parsed.scheme() == "https" || parsed.scheme() == "http" && loopback;
-    if !private || parsed.host_str().is_none() || !parsed.username().is_empty() {
-        return Err(wrong());
+    private && parsed.host_str().is_some() && parsed.username().is_empty()
+}
+
+/// A client for an address that [`is_private`]. `user_agent`: the program and its version.
+pub fn client(url: &str, user_agent: &str) -> Result<Client, DialError> {
+    if !is_private(url) {
+        return Err(DialError::NotPrivate(url.chars().take(100).collect()));
     }
     Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)

@@ -158,6 +158,16 @@ pub enum ConfigError {
         /// The value.
         seconds: u64,
     },
+    /// An address that would send data in the open.
+    #[error("{}: `{key}` is `{url}`; it has to start with https:// (http:// only to this machine)", path.display())]
+    Address {
+        /// The file.
+        path: PathBuf,
+        /// Which one.
+        key: &'static str,
+        /// The value.
+        url: String,
+    },
     /// A module named twice.
     #[error("{}: `modules` names `{name}` twice", path.display())]
     Twice {
@@ -171,6 +181,7 @@ pub enum ConfigError {
 impl Config {
     /// Reads the file.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let path = &std::path::absolute(path).map_err(at("read", path))?;
         let text = std::fs::read_to_string(path).map_err(at("read", path))?;
         let mut config: Self = toml::from_str(&text)
             .map_err(|source| ConfigError::Syntax { path: path.to_owned(), source: Box::new(source) })?;
@@ -184,6 +195,9 @@ impl Config {
                 return Err(ConfigError::Seconds { path: path.to_owned(), key, seconds });
             }
         }
+        if let Some((key, url)) = config.addresses().find(|(_, url)| !lockgate_dial::is_private(url)) {
+            return Err(ConfigError::Address { path: path.to_owned(), key, url: url.to_owned() });
+        }
         let folder = path.parent().unwrap_or(Path::new("."));
         for relative in [&mut config.state_dir, &mut config.database.path, &mut config.registry.root] {
             *relative = folder.join(&*relative);
@@ -192,6 +206,15 @@ impl Config {
             config.registry.location = folder.join(&config.registry.location).display().to_string();
         }
         Ok(config)
+    }
+
+    /// What is dialled and is sent something, by its place in the configuration.
+    fn addresses(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let keyholder = match &self.tokens {
+            TokensConfig::Oprf { keyholder } => Some(("tokens.keyholder", keyholder.as_str())),
+            TokensConfig::SealedKey {} => None,
+        };
+        [("linker.url", self.linker.url.as_str())].into_iter().chain(keyholder)
     }
 
     /// The site's signing key.
@@ -257,6 +280,12 @@ keyholder = "https://keyholder.example.org"
             ("[registry]", "[registry]\nrefresh = 1", "unknown field `refresh`"),
             ("kind =", "modules = [\"a\", \"b\", \"a\"]\nkind =", "names `a` twice"),
             ("A81001", "a81001", "site"),
+            (
+                "https://linker",
+                "http://linker",
+                "`linker.url` is `http://linker.example.org`; it has to start with https://",
+            ),
+            ("https://keyholder", "ftp://keyholder", "`tokens.keyholder` is `ftp://"),
         ] {
             let text = GOOD.replacen(from, to, 1);
             assert_ne!(text, GOOD, "{from}");
