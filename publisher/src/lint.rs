@@ -69,7 +69,7 @@ pub fn warnings(manifest: &Manifest, today: Date) -> Vec<Warning> {
 
     for (name, codes) in &manifest.codelists {
         for system in codes.keys().filter(|system| CodeShape::of_known_system(system.as_str()).is_none()) {
-            let known = CodeShape::KNOWN_SYSTEMS.join(", ");
+            let known = CodeShape::KNOWN_SYSTEMS.map(|(name, _)| name).join(", ");
             warn(
                 format!("codelist.{name}.{system}"),
                 &format!(

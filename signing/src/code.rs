@@ -78,36 +78,26 @@ pub enum CodeShape {
 }
 
 impl CodeShape {
-    /// The systems that every site knows by name.
-    pub const KNOWN_SYSTEMS: [&str; 12] = [
-        "snomed",
-        "dmd",
-        "read2",
-        "ctv3",
-        "icd10",
-        "opcs4",
-        "loinc",
-        "rxnorm",
-        "ucum",
-        "lsoa",
-        "msoa",
-        "ethnic-category",
+    /// The systems that every site knows by name, and their shapes.
+    pub const KNOWN_SYSTEMS: [(&str, Self); 12] = [
+        ("snomed", Self::Sctid),
+        ("dmd", Self::Sctid),
+        ("read2", Self::Read),
+        ("ctv3", Self::Read),
+        ("icd10", Self::Classification),
+        ("opcs4", Self::Classification),
+        ("loinc", Self::Loinc),
+        ("rxnorm", Self::Digits),
+        ("ucum", Self::Ucum),
+        ("lsoa", Self::Area),
+        ("msoa", Self::Area),
+        // NHS Data Dictionary, ETHNIC CATEGORY
+        ("ethnic-category", Self::Category),
     ];
 
     /// The shape of a system that every site knows by name; `None`: a mapping has to declare it.
     pub fn of_known_system(name: &str) -> Option<Self> {
-        Some(match name {
-            "snomed" | "dmd" => Self::Sctid,
-            "read2" | "ctv3" => Self::Read,
-            "icd10" | "opcs4" => Self::Classification,
-            "loinc" => Self::Loinc,
-            "rxnorm" => Self::Digits,
-            "ucum" => Self::Ucum,
-            "lsoa" | "msoa" => Self::Area,
-            // NHS Data Dictionary, ETHNIC CATEGORY
-            "ethnic-category" => Self::Category,
-            _ => return None,
-        })
+        Self::KNOWN_SYSTEMS.iter().find(|(known, _)| *known == name).map(|(_, shape)| *shape)
     }
 
     /// Whether a text (already normalised, see [`normalise_code`]) has this shape.
@@ -266,7 +256,7 @@ mod tests {
 
     #[test]
     fn real_codes_fit_their_system_and_text_does_not() {
-        assert!(CodeShape::KNOWN_SYSTEMS.iter().all(|system| CodeShape::of_known_system(system).is_some()));
+        assert!(CodeShape::KNOWN_SYSTEMS.iter().all(|(name, _)| CodeShape::of_known_system(name).is_some()));
         let fits = |system: &str, text: &str| {
             let shape = CodeShape::of_known_system(system).unwrap();
             shape.fits(&normalise_code(shape, text))
