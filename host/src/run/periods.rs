@@ -61,9 +61,8 @@ impl Periods for Holding<'_> {
         let content = content_digest(run.site.tokens, &cipher);
         let before = self.ledger.latest(&run.manifest.id, step.period);
         // Of a month that was sent before a retraction, the centre may have less than was sent.
-        let retracted = self.held.retracted_at(self.ledger, &run.manifest.id);
-        let same =
-            before.is_some_and(|before| before.content == content && retracted < Some(before.sequence));
+        let is_whole = |sent: u64| self.held.retracted_at(self.ledger, &run.manifest.id) < Some(sent);
+        let same = before.is_some_and(|before| before.content == content && is_whole(before.sequence));
         if same && !blocks.tells_of_others {
             Outbox::discard(&sealing)?;
             self.made.push(MadeBundle { id: None, header });
