@@ -339,7 +339,6 @@ impl Cli {
                 return Err(error.into());
             }
         };
-        let agent = &mut agent;
         let retracted = agent.ledger.entries()[known..].iter().filter_map(|entry| match &entry.event {
             Event::Retracted { module, .. } => Some(module.clone()),
             _ => None,
@@ -348,7 +347,7 @@ impl Cli {
         // The push sends what an earlier run left too, first, because it goes by the chain.
         let mut receipts = Vec::new();
         let pushed = if no_push { Ok(()) } else { agent.push(now, |done| receipts.push(done.receipt)) };
-        show::run(&outcomes, &retracted, &pushed_so_far(agent, receipts)?, self.json)?;
+        show::run(&outcomes, &retracted, &pushed_so_far(&agent, receipts)?, self.json)?;
         let failed = outcomes.iter().any(ModuleOutcome::is_failure);
         match end_of_push(pushed)? {
             End::Done if failed => Ok(End::ModuleFailed),

@@ -50,8 +50,7 @@ impl News {
             if !record.is_news(registration) {
                 continue;
             }
-            let tokens = record.tokens(registration);
-            tokens.iter().for_each(|it| add(&mut news.sent, (it.scheme, it.epoch), it.token));
+            news.retract_sent(record, registration);
             // The token of today as well: another site may have sent it, or this one under another number. Of who is only a test
             // patient nothing can be anywhere; nor can another site have the token of somebody without an NHS number.
             let candidate = &candidates.persons[at];
@@ -63,13 +62,18 @@ impl News {
         for local_id in gone.filter(|local_id| candidates.local_ids.find(local_id).is_none()) {
             let registration = record.registration(local_id);
             // Only what was sent from here: without a registration there is no NHS number to make a token of.
-            let tokens = record.tokens(&registration);
-            if !tokens.is_empty() && record.is_news(&registration) {
-                tokens.iter().for_each(|it| add(&mut news.sent, (it.scheme, it.epoch), it.token));
+            if !record.tokens(&registration).is_empty() && record.is_news(&registration) {
+                news.retract_sent(record, &registration);
                 news.withheld.push(registration);
             }
         }
         news
+    }
+
+    fn retract_sent(&mut self, record: &SentRecord, registration: &Registration) {
+        for it in record.tokens(registration) {
+            add(&mut self.sent, (it.scheme, it.epoch), it.token);
+        }
     }
 
     /// The names of the tokens that have to be made for it.
