@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use lockgate_agent::guest::{GuestEngine, HostLimits};
+use lockgate_agent::guest::{GuestEngine, HostLimits, WrittenBatch};
 use lockgate_guest::memory::MemoryHost;
 use lockgate_guest::{Batch, CodePage, Column, Values, Window};
 use lockgate_tests::Binaries;
@@ -48,7 +48,7 @@ mod world {
 use world::lockgate::extract::{columns, log, period, sink, source};
 
 /// Turns of each side.
-const TURNS: usize = 15;
+const TURNS: usize = 41;
 const BATCH_ROWS: usize = 65_536;
 /// Batches of the large input: eight million rows.
 const BATCHES: usize = 128;
@@ -288,7 +288,7 @@ impl Sandbox {
         let component = Component::from_binary(&engine, component)?;
         let mut linker = Linker::<State>::new(&engine);
         add_source(&mut linker)?;
-        sink::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
+        add_sink(&mut linker)?;
         period::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
         log::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
         let module = world::ExtractorPre::new(linker.instantiate_pre(&component)?)?;
@@ -438,11 +438,14 @@ fn add_source(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 
 impl columns::Host for State {}
 
-impl sink::Host for State {
-    fn write(&mut self, _: String, rows: columns::Batch) -> wasmtime::Result<Result<(), sink::SinkError>> {
-        self.rows_written += u64::from(std::hint::black_box(rows).rows);
-        Ok(Ok(()))
-    }
+/// The interface `sink` as the agent has it.
+fn add_sink(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    let write = |mut call: StoreContextMut<'_, State>, (_, rows): (String, WrittenBatch)| {
+        let rows = std::hint::black_box(rows.copy_out(&call)).rows;
+        call.data_mut().rows_written += u64::from(rows);
+        Ok((Ok::<_, sink::SinkError>(()),))
+    };
+    linker.instance("lockgate:extract/sink@1.0.0")?.func_wrap("write", write)
 }
 
 impl period::Host for State {

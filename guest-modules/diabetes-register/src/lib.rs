@@ -11,7 +11,6 @@ use lockgate_guest::{
 const HBA1C: core::ops::RangeInclusive<f64> = 1.0..=250.0;
 /// The body mass indices that the manifest allows, kg/m².
 const BMI: core::ops::RangeInclusive<f64> = 5.0..=200.0;
-/// The categories of `sex`.
 /// The age bands: nine of ten years, and 90 years and over.
 const BANDS: i32 = 10;
 

@@ -1,5 +1,8 @@
 //! A set of small numbers, one bit each: patients of a run, positions in its dictionary, rows of a batch.
 
+/// How many places a [`Bitmap::sieve`] has: more than most runs have codes, and few enough for a processor's first cache.
+pub(crate) const SIEVE: usize = 1 << 15;
+
 /// A set of small numbers, one bit each, least significant first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Bitmap {
@@ -26,41 +29,36 @@ impl Bitmap {
     /// Adds a number.
     #[inline]
     pub fn insert(&mut self, number: u32) {
-        let at = (number / 8) as usize;
-        if at >= self.bytes.len() {
-            self.bytes.resize(at + 1, 0);
-        }
-        self.bytes[at] |= 1 << (number % 8);
+        self.reach(number);
+        set(&mut self.bytes, number);
     }
 
-    /// Adds all of a patient column, which ascends as the host orders it: where the last row of a stretch is of the same
-    /// patient, so are the rows before it.
+    /// Adds all of a patient column, which must ascend, as the host orders it: where the last row of a stretch is of the
+    /// same patient, so are the rows before it.
     pub fn insert_runs(&mut self, numbers: &[u32]) {
-        let Some(&(mut last)) = numbers.first() else { return };
-        self.insert(last);
-        let (long, rest) = numbers.as_chunks::<32>();
-        for stretch in long {
-            if stretch[31] == last {
-                continue;
-            }
-            for short in stretch.as_chunks::<8>().0 {
-                if short[7] != last {
-                    last = self.insert_changes(last, short);
-                }
+        let (Some(&(mut last)), Some(&greatest)) = (numbers.first(), numbers.last()) else { return };
+        self.reach(greatest);
+        let bytes = self.bytes.as_mut_slice();
+        set(bytes, last);
+        let (stretches, rest) = numbers.as_chunks::<32>();
+        for stretch in stretches {
+            while last < stretch[31] {
+                last = first_after(stretch, last);
+                set(bytes, last);
             }
         }
-        self.insert_changes(last, rest);
+        for &number in rest {
+            set(bytes, number);
+        }
     }
 
+    /// Makes room for a number.
     #[inline]
-    fn insert_changes(&mut self, mut last: u32, numbers: &[u32]) -> u32 {
-        for &number in numbers {
-            if number != last {
-                self.insert(number);
-                last = number;
-            }
+    fn reach(&mut self, number: u32) {
+        let bytes = (number / 8) as usize + 1;
+        if bytes > self.bytes.len() {
+            self.bytes.resize(bytes, 0);
         }
-        last
     }
 
     /// What is in either.
@@ -73,9 +71,16 @@ impl Bitmap {
         Self { bytes }
     }
 
-    /// Its bytes and one more, which is zero: a test that is to have no branch asks that one for all greater numbers.
-    pub(crate) fn bytes_and_zero(&self) -> Vec<u8> {
-        [&self.bytes[..], &[0]].concat()
+    /// A byte for each number up to [`SIEVE`], 1 where the set holds it or one that differs from it by a multiple of that: what
+    /// a number does not hit, the set does not hold.
+    pub(crate) fn sieve(&self) -> [u8; SIEVE] {
+        let mut sieve = [0; SIEVE];
+        for (at, &byte) in self.bytes.iter().enumerate().filter(|(_, byte)| **byte != 0) {
+            for bit in 0..8 {
+                sieve[(at * 8 + bit) % SIEVE] |= byte >> bit & 1;
+            }
+        }
+        sieve
     }
 
     /// Whether it holds no number.
@@ -101,6 +106,25 @@ impl FromIterator<u32> for Bitmap {
         bitmap.extend(numbers);
         bitmap
     }
+}
+
+/// Sets the bit of a number for which there is room.
+#[inline]
+fn set(bytes: &mut [u8], number: u32) {
+    if let Some(byte) = bytes.get_mut((number / 8) as usize) {
+        *byte |= 1 << (number % 8);
+    }
+}
+
+/// The first number of an ascending stretch that is greater than this one; its last is. Without a branch: where a run of
+/// rows ends, no processor foresees.
+#[inline]
+fn first_after(stretch: &[u32; 32], number: u32) -> u32 {
+    let mut at = 0;
+    for half in [16, 8, 4, 2, 1] {
+        at += half * usize::from(stretch[at + half - 1] <= number);
+    }
+    stretch[at]
 }
 
 #[cfg(test)]

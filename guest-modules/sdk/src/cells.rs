@@ -1,5 +1,6 @@
 //! Reading the columns of a batch.
 
+use crate::bitmap::SIEVE;
 use crate::{Batch, Bitmap, Column, Error, Result, Values};
 
 /// The cells of one column. `values` holds 0 where a row has no value, so a hot loop may look at the slice first.
@@ -83,23 +84,25 @@ impl Batch {
     /// The rows whose code is in this set, in order: what a module that looks for a few codes loops over.
     pub fn rows_with_codes(&self, column: usize, codes: &Bitmap) -> Result<Vec<usize>> {
         let Cells { values, missing } = self.codes(column)?;
-        let bits = codes.bytes_and_zero();
-        let last = bits.len() - 1;
-        // The lowest bit of what is left; the others are of other codes.
-        let is_in = |code: u32| bits[((code >> 3) as usize).min(last)] >> (code & 7);
+        let sieve = codes.sieve();
         let mut rows = Vec::new();
+        let mut add = |row: usize, code| {
+            if codes.contains(code) && !is_missing(missing, row) {
+                rows.push(row);
+            }
+        };
         // Sixteen rows without a branch between them: most often none of them is looked for.
-        for (at, chunk) in values.chunks(16).enumerate() {
-            let any = match chunk.as_array::<16>() {
-                Some(all) => all.iter().fold(0, |any, &code| any | is_in(code)),
-                None => 1,
-            };
-            if any & 1 == 1 {
-                let found = |(_, code): &(usize, &u32)| is_in(**code) & 1 == 1;
-                let found = (at * 16..).zip(chunk).filter(found).map(|(row, _)| row);
-                rows.extend(found.filter(|&row| !is_missing(missing, row)));
+        let (chunks, rest) = values.as_chunks::<16>();
+        for (at, chunk) in chunks.iter().enumerate() {
+            let hit = |&code: &u32| u32::from(sieve[code as usize % SIEVE]);
+            let mut hits = chunk.iter().rev().fold(0, |hits, code| hits << 1 | hit(code));
+            while hits != 0 {
+                let row = hits.trailing_zeros() as usize;
+                add(at * 16 + row, chunk[row]);
+                hits &= hits - 1;
             }
         }
+        (chunks.len() * 16..).zip(rest).for_each(|(row, &code)| add(row, code));
         Ok(rows)
     }
 

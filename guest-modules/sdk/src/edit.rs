@@ -11,10 +11,9 @@ impl Batch {
     /// Keeps the rows for which `keep` is true, in order. Returns how many were dropped.
     pub fn retain(&mut self, keep: impl Fn(usize) -> bool) -> usize {
         let rows = self.row_count();
-        let kept: Vec<usize> = (0..rows).filter(|&row| keep(row)).collect();
-        if kept.len() == rows {
-            return 0;
-        }
+        let Some(first_dropped) = (0..rows).position(|row| !keep(row)) else { return 0 };
+        let kept = (0..first_dropped).chain((first_dropped + 1..rows).filter(|&row| keep(row)));
+        let kept: Vec<usize> = kept.collect();
         for column in &mut self.columns {
             match &mut column.values {
                 Values::Patients(values) | Values::Codes(values) => compact(values, &kept),

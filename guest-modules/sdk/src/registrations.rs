@@ -12,8 +12,8 @@ pub struct Persons<'h, H: Host> {
     input: Input<'h, H>,
     columns: Columns,
     last_day: i32,
-    /// The row of the last person so far: their next registration may be the first row of the next batch.
-    held_back: Option<Batch>,
+    /// The next batch: its first rows may be further registrations of the last person of the one before it.
+    ahead: Option<Batch>,
 }
 
 /// Where a registration says from when and until when it is.
@@ -29,7 +29,7 @@ impl<'h, H: Host> Input<'h, H> {
     /// and `registered-until`.
     pub fn one_row_a_person(self, from: usize, until: usize) -> Persons<'h, H> {
         let last_day = self.host.window().last_day;
-        Persons { input: self, columns: Columns { from, until }, last_day, held_back: None }
+        Persons { input: self, columns: Columns { from, until }, last_day, ahead: None }
     }
 }
 
@@ -41,18 +41,15 @@ impl<H: Host> Persons<'_, H> {
     )]
     pub fn next(&mut self) -> Result<Option<Batch>> {
         loop {
-            let Some(next) = self.input.scan.next()? else { return Ok(self.held_back.take()) };
-            let mut batch = match self.held_back.take() {
-                Some(mut held_back) => {
-                    held_back.append(next)?;
-                    held_back
-                }
-                None => next,
+            let batch = match self.ahead.take() {
+                Some(ahead) => Some(ahead),
+                None => self.input.scan.next()?,
             };
-            let chosen = self.columns.chosen(&batch, self.last_day)?;
-            batch.retain(|row| chosen.contains(row as u32));
-            // So a batch never has more rows than the host gave and takes: one came before it, and one stays.
-            self.held_back = batch.split_off_last();
+            let Some(mut batch) = batch else { return Ok(None) };
+            self.columns.choose(&mut batch, self.last_day)?;
+            if let Some(next) = self.input.scan.next()? {
+                self.ahead = Some(joined(&mut batch, next)?);
+            }
             if batch.row_count() > 0 {
                 return Ok(Some(batch));
             }
@@ -60,9 +57,28 @@ impl<H: Host> Persons<'_, H> {
     }
 }
 
+/// The batch after this one; where its first person is the last of this one, the row that was chosen there goes over to it.
+fn joined(batch: &mut Batch, next: Batch) -> Result<Batch> {
+    let last = batch.patients(0)?.last();
+    if last.is_none() || last != next.patients(0)?.first() {
+        return Ok(next);
+    }
+    match batch.split_off_last() {
+        // One row more than the host gives and takes; but of the first two, one will be chosen.
+        Some(mut last) => last.append(next).map(|()| last),
+        None => Ok(next),
+    }
+}
+
 impl Columns {
-    /// One row of each person.
-    fn chosen(self, batch: &Batch, last_day: i32) -> Result<Bitmap> {
+    /// Keeps one row of each person.
+    fn choose(self, batch: &mut Batch, last_day: i32) -> Result<()> {
+        let ids = batch.patients(0)?;
+        // Nearly always everybody has one row. All rows are compared, so that the loop becomes SIMD.
+        let ascends = |all, (one, next): (&u32, &u32)| all & (one < next);
+        if ids.iter().zip(ids.iter().skip(1)).fold(true, ascends) {
+            return Ok(());
+        }
         let (from, until) = (batch.days(self.from)?, batch.days(self.until)?);
         // A registration without a first day began before all others, one without a last day has none.
         let rank = |row: usize| {
@@ -71,13 +87,14 @@ impl Columns {
         };
         let mut chosen = Bitmap::default();
         let mut row = 0;
-        for registrations in batch.patients(0)?.chunk_by(|one, next| one == next) {
+        for registrations in ids.chunk_by(|one, next| one == next) {
             let rows = row..row + registrations.len();
             row = rows.end;
             // The last of equals.
             chosen.extend(rows.max_by_key(|&row| rank(row)).map(|row| row as u32));
         }
-        Ok(chosen)
+        batch.retain(|row| chosen.contains(row as u32));
+        Ok(())
     }
 }
 

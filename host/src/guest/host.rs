@@ -2,14 +2,16 @@
 //!
 //! A call that breaks the manifest ends the run at once, with an error that the module cannot swallow.
 
-use lockgate_signing::block::{Bitmap, Values};
+use lockgate_signing::block::Bitmap;
 use lockgate_signing::manifest::Manifest;
 use std::sync::Arc;
-use wasmtime::component::{Resource, ResourceTable};
+use wasmtime::StoreContextMut;
+use wasmtime::component::{HasSelf, Linker, Resource, ResourceTable};
 
 use super::limits::{HostLimits, MemoryLimiter};
 use super::world::lockgate::extract::columns as wit;
 use super::world::lockgate::extract::{columns, log, period, sink, source};
+use super::written::{Emitted, WrittenBatch};
 use super::{GuestError, Inputs, printable};
 use crate::check::Checker;
 use crate::crossing::CrossingError;
@@ -23,6 +25,14 @@ pub(crate) const BATCH_ROWS: usize = 65_536;
 #[expect(unreachable_pub, reason = "the generated bindings re-export it")]
 pub struct Scan {
     merge: Merge,
+}
+
+/// Everything that a module may import.
+pub(super) fn add_to_linker(linker: &mut Linker<RunState>) -> wasmtime::Result<()> {
+    source::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    add_sink(linker)?;
+    period::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    log::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
 }
 
 /// Everything of one run.
@@ -145,21 +155,28 @@ impl source::HostScan for RunState {
     }
 }
 
-impl sink::Host for RunState {
-    fn write(
-        &mut self,
-        output: String,
-        rows: columns::Batch,
-    ) -> wasmtime::Result<Result<(), sink::SinkError>> {
-        self.called()?;
+impl RunState {
+    fn write(&mut self, output: &str, rows: Emitted) -> Result<(), GuestError> {
         let position = self.module.outputs.keys().position(|name| name.as_str() == output);
-        let position = position.ok_or_else(|| GuestError::Undeclared(printable(&output)))?;
-        let checked = self.checker.check(position, emitted(rows), &self.inputs).map_err(GuestError::Broke)?;
+        let position = position.ok_or_else(|| GuestError::Undeclared(printable(output)))?;
+        let checked = self.checker.check(position, rows, &self.inputs).map_err(GuestError::Broke)?;
         if let Some(checked) = checked {
             self.sealer.take(position, checked, &self.inputs).map_err(GuestError::Output)?;
         }
-        Ok(Ok(()))
+        Ok(())
     }
+}
+
+/// The interface `sink` by hand, because of the way that its batches are copied.
+fn add_sink(linker: &mut Linker<RunState>) -> wasmtime::Result<()> {
+    type Call<'a> = StoreContextMut<'a, RunState>;
+    let write = |mut call: Call<'_>, (output, rows): (String, WrittenBatch)| {
+        call.data_mut().called()?;
+        let rows = rows.copy_out(&call);
+        call.data_mut().write(&output, rows)?;
+        Ok((Ok::<_, sink::SinkError>(()),))
+    };
+    linker.instance("lockgate:extract/sink@1.0.0")?.func_wrap("write", write)
 }
 
 impl period::Host for RunState {
@@ -184,32 +201,6 @@ impl log::Host for RunState {
         }
         Ok(())
     }
-}
-
-/// Rows that the module wrote: untrusted, of any shape.
-pub(crate) struct Emitted {
-    pub(crate) rows: u32,
-    pub(crate) columns: Vec<EmittedColumn>,
-}
-
-/// One column that the module wrote.
-pub(crate) struct EmittedColumn {
-    pub(crate) values: Values,
-    pub(crate) missing: Option<Vec<u8>>,
-}
-
-fn emitted(batch: wit::Batch) -> Emitted {
-    let column = |column: wit::Column| EmittedColumn {
-        values: match column.values {
-            wit::Values::Patients(values) => Values::Patients(values),
-            wit::Values::Codes(values) => Values::Codes(values),
-            wit::Values::Dates(values) => Values::Dates(values),
-            wit::Values::Numbers(values) => Values::Numbers(values),
-            wit::Values::Categories(values) => Values::Categories(values),
-        },
-        missing: column.missing,
-    };
-    Emitted { rows: batch.rows, columns: batch.columns.into_iter().map(column).collect() }
 }
 
 /// Rows for the module: dictionary positions in place of source numbers, a bitmap in place of missing marks.

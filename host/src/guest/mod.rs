@@ -7,6 +7,7 @@
 mod host;
 mod inputs;
 mod limits;
+mod written;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,14 +15,15 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use lockgate_signing::manifest::Limits;
-use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine, PoolingAllocationConfig, Store, Trap};
 
-pub(crate) use host::{BATCH_ROWS, Emitted, EmittedColumn, RunState};
+pub(crate) use host::{BATCH_ROWS, RunState};
 pub(crate) use inputs::Inputs;
 pub use limits::HostLimits;
 use limits::{LimitReached, MemoryLimiter};
 use lockgate_trust::TrustedModule;
+pub use written::{Emitted, EmittedColumn, WrittenBatch};
 
 mod world {
     #![allow(
@@ -164,8 +166,7 @@ impl GuestEngine {
         let component = Component::from_binary(&self.engine, module.component())
             .map_err(|error| GuestError::Component(first_line(&error)))?;
         let mut linker = Linker::<RunState>::new(&self.engine);
-        world::Extractor::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)
-            .map_err(|error| GuestError::Engine(error.to_string()))?;
+        host::add_to_linker(&mut linker).map_err(|error| GuestError::Engine(error.to_string()))?;
         let ready =
             linker.instantiate_pre(&component).map_err(|error| GuestError::Import(first_line(&error)))?;
         let ready =
