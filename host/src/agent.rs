@@ -147,7 +147,7 @@ impl Agent {
         let key = site_key(&config)?;
         let tokens = Tokens::open(&config)?;
         let outbox = Outbox::open(&config.state_dir)?;
-        let mut ledger = Ledger::open(&config.state_dir.join("ledger.jsonl"))?;
+        let mut ledger = Ledger::of_site(&config)?;
         run::recover(&outbox, &mut ledger, &key, now)?;
         let modules = Modules::open(&config)?;
         Ok(Self { config, outbox, ledger, key, tokens, modules, progress, _lock: lock })
@@ -159,6 +159,10 @@ impl Agent {
         let view = refresh_or_last_known(&self.modules, &self.config, &mut self.ledger, now)?;
         if let Some(only) = only.filter(|only| view.standing(only).is_none()) {
             return Err(ModulesError::UnknownModule(only.clone()).into());
+        }
+        if view.standings.iter().any(|it| matches!(it.standing, Standing::Installed)) {
+            // A database that is not there is one error, and not one of each module.
+            run::open_database(&self.config)?;
         }
         let engine = GuestEngine::new(HostLimits::default())?;
         let mut outcomes: Vec<ModuleOutcome> = Vec::new();
@@ -244,7 +248,8 @@ impl Agent {
             let Err(error) = retracted else { continue };
             match outcomes.iter_mut().find(|it| it.module == of.module) {
                 Some(outcome) if outcome.result.is_ok() => outcome.result = Err(error.into()),
-                // Its own failure is told, and is likely to be the same.
+                // What the module failed by is told as its failure.
+                Some(outcome) if outcome.why().is_some_and(|why| why == error.to_string()) => {}
                 _ => tracing::warn!(module = %of.module, "{error}"),
             }
         }
@@ -314,16 +319,18 @@ impl Agent {
     }
 
     /// Runs one module on one period and keeps nothing: the version that is installed, or else the one that is offered, or
-    /// the one that is named. So a site sees what would leave before it approves anything.
+    /// the one that is named. So a site sees what would leave before it approves anything, and on which day it likes: what
+    /// the registry answers to that is forgotten.
     pub fn preview(
-        &mut self,
+        &self,
         module: &Name,
         version: Option<&Version>,
         period: Option<Period>,
         now: Now,
     ) -> Result<PreviewedBundle, AgentError> {
-        let view = refresh_or_last_known(&self.modules, &self.config, &mut self.ledger, now)?;
-        let previewed = self.modules.to_preview(&view, module, version)?;
+        let modules = Modules::open_copy(&self.config)?;
+        let view = modules.look(self.ledger.entries(), now)?;
+        let previewed = modules.to_preview(&view, module, version)?;
         let signed = signed(&view, previewed, view.rollout(module));
         let engine = &GuestEngine::new(HostLimits::default())?;
         Ok(run::preview(&self.site(engine), &signed, now, &self.ledger, period)?)

@@ -22,7 +22,7 @@ pub struct CheckError {
 }
 
 /// What is wrong with rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Breach {
     /// More or fewer columns than declared.
     #[error("{found} columns in place of {declared}")]
@@ -47,8 +47,13 @@ pub(crate) enum Breach {
         rows: u32,
     },
     /// A list of another type.
-    #[error("a list of another type than declared")]
-    Type,
+    #[error("its list is of {found}, and the manifest declares a {declared}")]
+    Type {
+        /// Written.
+        found: &'static str,
+        /// Declared.
+        declared: &'static str,
+    },
     /// A bitmap of another length, or with bits beyond the last row.
     #[error("a missing-value bitmap that does not fit the rows")]
     Bitmap,
@@ -62,17 +67,17 @@ pub(crate) enum Breach {
     #[error("a code that this run does not have")]
     Code,
     /// A code of another system.
-    #[error("a code of a system that the manifest does not declare for it")]
-    System,
+    #[error("a code of a system that the manifest does not declare for it; declared: {0}")]
+    System(String),
     /// A day out of range.
-    #[error("a date outside of the declared range")]
-    Date,
+    #[error("a date outside of the declared range, {0}: leave the value out, or declare a wider range")]
+    Date(String),
     /// Not the first of a month.
     #[error("a date that is not the first of a month")]
     Month,
     /// A number out of range or not finite.
-    #[error("a number outside of the declared range")]
-    Number,
+    #[error("a number outside of the declared range, {0}: leave the value out, or declare a wider range")]
+    Number(String),
     /// More patients and cells than the host counts.
     #[error("more than {0} pairs of a patient and a cell")]
     Members(usize),
@@ -80,8 +85,8 @@ pub(crate) enum Breach {
     #[error("a patient in two cells of a table with totals")]
     TwoCells,
     /// A category out of range.
-    #[error("a category that is not declared")]
-    Category,
+    #[error("a category beyond the {0} that are declared")]
+    Category(usize),
 }
 
 /// Rows that are what the manifest says, rounded to their decimals.
@@ -120,7 +125,9 @@ impl Checker {
     ) -> Result<Option<Checked>, CheckError> {
         let manifest = Arc::clone(&self.manifest);
         let Some((name, declared)) = manifest.outputs.iter().nth(output) else {
-            return Err(CheckError { output: String::new(), column: None, why: Breach::Type });
+            // The caller found the position in the same manifest.
+            let why = Breach::Columns { found: 0, declared: 0 };
+            return Err(CheckError { output: output.to_string(), column: None, why });
         };
         let wrong = |why| CheckError { output: name.to_string(), column: None, why };
         if emitted.columns.len() != declared.columns.len() {
@@ -199,7 +206,8 @@ impl Checker {
                 let range = day(*min)..=max.map_or(self.last_day, day);
                 for (row, &value) in values.iter().enumerate() {
                     if !range.contains(&value) && has(row) {
-                        return Err(Breach::Date);
+                        let last = max.map_or_else(|| "the run's last day".to_owned(), |max| max.to_string());
+                        return Err(Breach::Date(format!("{min} to {last}")));
                     }
                     if *month && has(row) && !is_first_of_month(value) {
                         return Err(Breach::Month);
@@ -211,13 +219,14 @@ impl Checker {
                 for (row, value) in values.iter_mut().enumerate() {
                     // A comparison with a not-a-number is false, so it is refused here too.
                     if !(*min..=*max).contains(value) && has(row) {
-                        return Err(Breach::Number);
+                        return Err(Breach::Number(format!("{min} to {max}")));
                     }
                     *value = (*value * power).round_ties_even() / power;
                 }
             }
             (Values::Categories(values), OutputType::Category { categories }) => {
-                all(values, |&category| usize::from(category) < categories.len(), Breach::Category)?;
+                let declared = categories.len();
+                all(values, |&category| usize::from(category) < declared, Breach::Category(declared))?;
             }
             (Values::Codes(values), OutputType::Code { systems }) => {
                 let allowed: Vec<bool> = inputs
@@ -231,11 +240,21 @@ impl Checker {
                     }
                     let (system, _) = inputs.code(value).ok_or(Breach::Code)?;
                     if !allowed.get(usize::from(system)).is_some_and(|allowed| *allowed) {
-                        return Err(Breach::System);
+                        let names: Vec<_> = systems.iter().map(|system| system.as_str()).collect();
+                        return Err(Breach::System(names.join(", ")));
                     }
                 }
             }
-            _ => return Err(Breach::Type),
+            (values, declared) => {
+                let found = match values {
+                    Values::Patients(_) => "patients",
+                    Values::Codes(_) => "codes",
+                    Values::Dates(_) => "dates",
+                    Values::Numbers(_) => "numbers",
+                    Values::Categories(_) => "categories",
+                };
+                return Err(Breach::Type { found, declared: declared.type_name() });
+            }
         }
         Ok(Column { values, missing })
     }

@@ -217,6 +217,23 @@ impl Config {
         [("linker.url", self.linker.url.as_str())].into_iter().chain(keyholder)
     }
 
+    /// What it names on this computer that is not there, by its place in the configuration.
+    pub fn absent(&self) -> Vec<(&'static str, &Path)> {
+        let registry = Path::new(&self.registry.location);
+        let named = [
+            ("database.path", self.database.path.as_path()),
+            ("registry.root", &self.registry.root),
+            ("registry.location", registry),
+        ];
+        let is_here = |path: &Path| path.exists() || path.to_string_lossy().contains("://");
+        named.into_iter().filter(|(_, path)| !is_here(path)).collect()
+    }
+
+    /// What was sent, acknowledged and decided.
+    pub fn ledger_path(&self) -> PathBuf {
+        self.state_dir.join("ledger.jsonl")
+    }
+
     /// The site's signing key.
     pub fn key_path(&self) -> PathBuf {
         self.state_dir.join("site-key.pem")

@@ -72,7 +72,9 @@ impl Table {
 
     /// Takes checked rows.
     pub(crate) fn take(&mut self, columns: &[Column], rows: usize) -> Result<(), Breach> {
-        let Values::Patients(patients) = &columns[self.patient_at].values else { return Err(Breach::Type) };
+        let Values::Patients(patients) = &columns[self.patient_at].values else {
+            return Err(Breach::Patient);
+        };
         let dimensions = columns.iter().enumerate().filter(|(at, _)| *at != self.patient_at);
         let dimensions: Vec<&Values> = dimensions.map(|(_, column)| &column.values).collect();
         for (row, &patient) in patients.iter().enumerate().take(rows) {

@@ -12,9 +12,11 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use lockgate_durable::{FileError, at};
 use lockgate_signing::digest::Digest;
-use lockgate_signing::ids::{BundleId, Name, Period};
+use lockgate_signing::ids::{BundleId, Name, Period, SiteId};
 use semver::Version;
 use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
 
 /// The ledger cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +35,19 @@ pub enum LedgerError {
         /// The line, from 1.
         line: usize,
     },
+    /// The configuration's site was changed over the state of another.
+    #[error(
+        "{} is the ledger of {enrolled}, and the configuration is of {configured}: set `site` right, or give {configured} \
+         a `state-dir` of its own and enrol it there; nothing was changed", path.display()
+    )]
+    OtherSite {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        enrolled: SiteId,
+        /// Whose it should be.
+        configured: SiteId,
+    },
     /// Larger than any ledger.
     #[error("{} is larger than {LEDGER_BYTES_MAX} bytes", path.display())]
     TooLarge {
@@ -50,6 +65,9 @@ const LEDGER_BYTES_MAX: u64 = 64 << 20;
 pub enum Event {
     /// The site's key was registered at the linker.
     Enrolled {
+        /// The site; absent in ledgers that were begun before it was written down.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        site: Option<SiteId>,
         /// The key's id.
         key: String,
     },
@@ -233,6 +251,20 @@ impl Ledger {
         Ok(Self { path: path.to_owned(), file, entries, last })
     }
 
+    /// The configured site's, to be written.
+    pub fn of_site(config: &Config) -> Result<Self, LedgerError> {
+        let ledger = Self::open(&config.ledger_path())?;
+        belongs_to_site(&ledger.entries, config)?;
+        Ok(ledger)
+    }
+
+    /// The entries of the configured site's, see [`Ledger::read`].
+    pub fn entries_of_site(config: &Config) -> Result<Vec<Entry>, LedgerError> {
+        let entries = Self::read(&config.ledger_path())?;
+        belongs_to_site(&entries, config)?;
+        Ok(entries)
+    }
+
     /// The entries of a ledger that another process may be writing: nothing is repaired, and a line that is not whole yet
     /// does not count.
     pub fn read(path: &Path) -> Result<Vec<Entry>, LedgerError> {
@@ -325,6 +357,16 @@ impl Ledger {
     pub fn latest(&self, module: &Name, period: Period) -> Option<SealedEntry<'_>> {
         self.sealed().rev().find(|sealed| sealed.module == module && sealed.period == period)
     }
+}
+
+/// The linker would refuse what another site's chain goes on with, but only once it is sent.
+fn belongs_to_site(entries: &[Entry], config: &Config) -> Result<(), LedgerError> {
+    let other = entries.iter().find_map(|entry| match &entry.event {
+        Event::Enrolled { site: Some(site), .. } if *site != config.site => Some(site.clone()),
+        _ => None,
+    });
+    let Some(enrolled) = other else { return Ok(()) };
+    Err(LedgerError::OtherSite { path: config.ledger_path(), enrolled, configured: config.site.clone() })
 }
 
 /// A retraction that is not, or not wholly, followed.
@@ -432,7 +474,7 @@ mod tests {
     use super::*;
 
     fn enrolled(ledger: &mut Ledger, key: &str) {
-        ledger.append(Timestamp::UNIX_EPOCH, Event::Enrolled { key: key.to_owned() }).unwrap();
+        ledger.append(Timestamp::UNIX_EPOCH, Event::Enrolled { site: None, key: key.to_owned() }).unwrap();
     }
 
     #[test]

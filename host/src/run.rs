@@ -212,6 +212,11 @@ pub struct PreviewedBundle {
     pub directions: Vec<Name>,
 }
 
+/// Whether the clinical database can be opened.
+pub(crate) fn open_database(config: &Config) -> Result<(), RunError> {
+    Snapshot::open(&config.database.path).map(drop).map_err(Into::into)
+}
+
 /// Runs a module over the periods that are due, and holds a bundle for each, to be queued when every module has read: those are
 /// added to `made`.
 ///

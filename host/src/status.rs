@@ -154,7 +154,7 @@ impl Status {
     /// Looks at everything that is on this computer. Nothing is asked, and nothing is changed.
     pub fn of(config: &Config, now: Now) -> Result<Self, LedgerError> {
         let state = &config.state_dir;
-        let entries = Ledger::read(&state.join("ledger.jsonl"))?;
+        let entries = Ledger::entries_of_site(config)?;
         let observed = Observed::load(state);
         let view = view(config, &entries, now);
         let mut needs_person = Vec::new();
@@ -216,7 +216,7 @@ fn view(config: &Config, entries: &[Entry], now: Now) -> Result<View, ModulesErr
 
 fn enrolled(config: &Config, entries: &[Entry], needs_person: &mut Vec<String>) -> Option<Enrolled> {
     let enrolled = entries.iter().rev().find_map(|entry| match &entry.event {
-        Event::Enrolled { key } => Some(Enrolled { key: key.clone(), at: entry.at }),
+        Event::Enrolled { key, .. } => Some(Enrolled { key: key.clone(), at: entry.at }),
         _ => None,
     });
     let linker_key = std::fs::read_to_string(config.linker_key_path()).ok();

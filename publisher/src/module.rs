@@ -74,17 +74,17 @@ pub enum ModuleError {
     OtherComponent,
 }
 
-/// Checks a module and makes its published form.
-pub fn prepare(
-    manifest_toml: &str,
-    wasm: Vec<u8>,
-    codelists: &[LoadedCodelist],
-    today: Date,
-) -> Result<PreparedModule, ModuleError> {
-    let mut manifest = read_manifest(manifest_toml, codelists)?;
+/// Checks what a module declares: before it is built, which takes minutes.
+pub fn declared(text: &str, codelists: &[LoadedCodelist], today: Date) -> Result<Manifest, ModuleError> {
+    let manifest = read_manifest(text, codelists)?;
     if manifest.not_after < today {
         return Err(ModuleError::Expired { not_after: manifest.not_after, today });
     }
+    Ok(manifest)
+}
+
+/// Checks a module and makes its published form.
+pub fn prepare(mut manifest: Manifest, wasm: Vec<u8>, today: Date) -> Result<PreparedModule, ModuleError> {
     let component = contract::componentise(wasm)?;
     contract::check(&component)?;
     let names = Component { digest: Digest::of(&component), bytes: component.len() as u64 };
@@ -208,9 +208,18 @@ columns = [{ name = "patient", type = "patient" }, { name = "code", type = "code
         jiff::civil::date(2026, 11, 1)
     }
 
+    /// A module of this manifest.
+    pub(crate) fn prepared(
+        manifest: &str,
+        codelists: &[LoadedCodelist],
+        today: Date,
+    ) -> Result<PreparedModule, ModuleError> {
+        prepare(declared(manifest, codelists, today)?, component(), today)
+    }
+
     #[test]
     fn the_published_manifest_names_its_component() {
-        let prepared = prepare(MANIFEST, component(), &[], today()).unwrap();
+        let prepared = prepared(MANIFEST, &[], today()).unwrap();
         let decoded = Manifest::decode(&prepared.manifest_toml).unwrap();
         assert_eq!(decoded.component.unwrap().digest, Digest::of(&prepared.component));
         assert_eq!(prepared.warnings, []);
@@ -221,7 +230,7 @@ columns = [{ name = "patient", type = "patient" }, { name = "code", type = "code
         let codes = vec!["73211009".to_owned(), "46635009".to_owned()];
         let system = CodeSystem::try_from("snomed".to_owned()).unwrap();
         let loaded = LoadedCodelist { name: "diabetes".parse().unwrap(), system: system.clone(), codes };
-        let manifest = prepare(MANIFEST, component(), &[loaded], today()).unwrap().manifest;
+        let manifest = prepared(MANIFEST, &[loaded], today()).unwrap().manifest;
         let list = &manifest.codelists[&"diabetes".parse::<Name>().unwrap()];
         assert_eq!(list[&system], ["46635009", "73211009"]);
         assert_eq!(list.len(), 2);
@@ -240,7 +249,7 @@ columns = [{ name = "patient", type = "patient" }, { name = "code", type = "code
             (id.as_str() == "dm" && *version == Version::new(1, 0, 0)).then(|| codelist.clone())
         };
         let resolved = resolve_codelists(&named, published).unwrap();
-        let manifest = prepare(&resolved, component(), &[], today()).unwrap().manifest;
+        let manifest = prepared(&resolved, &[], today()).unwrap().manifest;
         let list = &manifest.codelists[&"diabetes".parse::<Name>().unwrap()];
         assert_eq!(list, &codelist.codes);
         assert_eq!(resolve_codelists(MANIFEST, published).unwrap(), MANIFEST);
@@ -252,9 +261,9 @@ columns = [{ name = "patient", type = "patient" }, { name = "code", type = "code
     #[test]
     fn what_no_site_would_run_is_refused() {
         let late = jiff::civil::date(2028, 1, 1);
-        assert!(matches!(prepare(MANIFEST, component(), &[], late), Err(ModuleError::Expired { .. })));
+        assert!(matches!(prepared(MANIFEST, &[], late), Err(ModuleError::Expired { .. })));
         let other = format!("{MANIFEST}\n[component]\ndigest = \"{}\"\nbytes = 3\n", Digest::of(b"abc"));
-        assert!(matches!(prepare(&other, component(), &[], today()), Err(ModuleError::OtherComponent)));
+        assert!(matches!(prepared(&other, &[], today()), Err(ModuleError::OtherComponent)));
     }
 
     #[test]
@@ -263,7 +272,7 @@ columns = [{ name = "patient", type = "patient" }, { name = "code", type = "code
             "{ name = \"patient\", type = \"patient\" }",
             "{ name = \"patient\", type = \"patient\" }, { name = \"value\", type = \"number\", min = 0.0, max = 1e10, decimals = 0 }",
         );
-        let warnings = prepare(&wide, component(), &[], today()).unwrap().warnings;
+        let warnings = prepared(&wide, &[], today()).unwrap().warnings;
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         assert!(warnings[0].place.ends_with("columns.value"));
     }

@@ -100,6 +100,21 @@ impl CodeShape {
         Self::KNOWN_SYSTEMS.iter().find(|(known, _)| *known == name).map(|(_, shape)| *shape)
     }
 
+    /// What a text has to be, for people.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Sctid => "the id of a concept, 6 to 18 digits, the last of them the check digit",
+            Self::Read => "five letters and digits, padded at the end with points",
+            Self::Classification => "a letter and two digits, then perhaps a point and up to two more",
+            Self::Organisation => "a letter, then letters and digits, 3, 5 or 6 in all",
+            Self::Loinc => "up to seven digits, a hyphen and a digit",
+            Self::Ucum => "a unit of the Unified Code for Units of Measure",
+            Self::Area => "E, W, S or N and eight digits",
+            Self::Digits => "one to seven digits",
+            Self::Category => "one or two capital letters and digits",
+        }
+    }
+
     /// Whether a text (already normalised, see [`normalise_code`]) has this shape.
     pub fn fits(self, text: &str) -> bool {
         let bytes = text.as_bytes();

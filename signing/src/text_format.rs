@@ -45,8 +45,16 @@ pub trait TextFormat: DeserializeOwned + Serialize {
         }
         let text = std::str::from_utf8(bytes)
             .map_err(|_| TextFormatError::at(Self::WHAT, "bytes", "the file is not UTF-8 text"))?;
-        let decoded: Self = toml::from_str(text)
-            .map_err(|cause| TextFormatError::Syntax { what: Self::WHAT, cause: Box::new(cause) })?;
+        let decoded: Self = toml::from_str(text).map_err(|cause| TextFormatError::Syntax {
+            what: Self::WHAT,
+            // The parser of versions says what it stumbled over, not what it wants.
+            hint: if cause.message().contains("version number") {
+                "; a version has three numbers: 1.0.0"
+            } else {
+                ""
+            },
+            cause: Box::new(cause),
+        })?;
         if decoded.named().format != 1 {
             return Err(TextFormatError::at(
                 Self::WHAT,
@@ -69,10 +77,12 @@ pub trait TextFormat: DeserializeOwned + Serialize {
 #[derive(Debug, thiserror::Error)]
 pub enum TextFormatError {
     /// Not TOML, or not of this shape.
-    #[error("the {what} cannot be read: {cause}")]
+    #[error("the {what} cannot be read: {cause}{hint}")]
     Syntax {
         /// Which kind of file.
         what: &'static str,
+        /// What would be right, where the cause does not say it.
+        hint: &'static str,
         /// Where and why.
         cause: Box<toml::de::Error>,
     },
@@ -132,7 +142,8 @@ pub(crate) fn check_codes(
     for (system, texts) in codes {
         let Some(shape) = CodeShape::of_known_system(system.as_str()) else { continue };
         if let Some(text) = texts.iter().find(|text| !shape.fits(&normalise_code(shape, text))) {
-            return Err(TextFormatError::at(what, place, &format!("`{text}` is not a {system} code")));
+            let why = format!("`{text}` is not a {system} code: {}", shape.in_words());
+            return Err(TextFormatError::at(what, place, &why));
         }
     }
     Ok(())

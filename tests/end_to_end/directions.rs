@@ -79,7 +79,8 @@ fn an_accepted_direction_lets_in_who_objects_for_its_module_and_its_days() -> Te
     let mut site = stage.site("practice", SiteOptions::practice("A81001", &database))?;
     publish(&stage, "\"type-1\"")?;
 
-    // Published is not accepted, and refused is not accepted.
+    // Published is not accepted, and refused is not accepted; a preview is no question to the site.
+    site.command(&["refresh"])?.ok()?;
     ensure!(previewed(&site, "gp-monthly")? == (2, 0, 0), "{:?}", previewed(&site, "gp-monthly")?);
     site.command(&["directions", "refuse", "influenza"])?.ok()?;
     ensure!(previewed(&site, "gp-monthly")? == (2, 0, 0), "{:?}", previewed(&site, "gp-monthly")?);

@@ -20,11 +20,11 @@ const BAD: [(&str, &str); 27] = [
     ("batch-too-long", "the module broke its manifest: output `rows`: a batch of more than 65,536 rows"),
     (
         "category-out-of-range",
-        "the module broke its manifest: output `rows`, column `sex`: a category that is not declared",
+        "the module broke its manifest: output `rows`, column `sex`: a category beyond the 4 that are declared",
     ),
     (
         "date-out-of-range",
-        "the module broke its manifest: output `rows`, column `day`: a date outside of the declared range",
+        "the module broke its manifest: output `rows`, column `day`: a date outside of the declared range, 1895-01-01 to the run's last day: leave the value out, or declare a wider range",
     ),
     ("deep-recursion", "the module crashed: wasm trap: call stack exhausted"),
     ("error-with-long-text", "the module gave up:  [2J   all is well   [2J   all is well "),
@@ -39,11 +39,11 @@ const BAD: [(&str, &str); 27] = [
     ),
     (
         "not-a-number",
-        "the module broke its manifest: output `rows`, column `number`: a number outside of the declared range",
+        "the module broke its manifest: output `rows`, column `number`: a number outside of the declared range, 0 to 100: leave the value out, or declare a wider range",
     ),
     (
         "number-out-of-range",
-        "the module broke its manifest: output `rows`, column `number`: a number outside of the declared range",
+        "the module broke its manifest: output `rows`, column `number`: a number outside of the declared range, 0 to 100: leave the value out, or declare a wider range",
     ),
     (
         "patient-out-of-range",
@@ -61,7 +61,7 @@ const BAD: [(&str, &str); 27] = [
     ("traps", "the module crashed: wasm trap: wasm `unreachable` instruction executed"),
     (
         "undeclared-code-system",
-        "the module broke its manifest: output `rows`, column `code`: a code of a system that the manifest does not declare for it",
+        "the module broke its manifest: output `rows`, column `code`: a code of a system that the manifest does not declare for it; declared: icd11",
     ),
     ("undeclared-codelist", "the module asks for `hiv`, which its manifest does not declare"),
     ("undeclared-column", "the module broke its manifest: output `rows`: 6 columns in place of 5"),
@@ -73,7 +73,7 @@ const BAD: [(&str, &str); 27] = [
     ),
     (
         "wrong-type",
-        "the module broke its manifest: output `rows`, column `number`: a list of another type than declared",
+        "the module broke its manifest: output `rows`, column `number`: its list is of dates, and the manifest declares a number",
     ),
 ];
 

@@ -117,6 +117,49 @@ fn what_is_wrong_with_a_module_is_said_before_anybody_signs_it() -> TestResult {
 }
 
 #[test]
+fn each_mistake_of_an_author_is_named_with_what_would_be_right() -> TestResult {
+    let folder = tempfile::tempdir()?;
+    module(folder.path(), &["new", "wheeze"])?.ok()?;
+    let good = other_language(folder.path())?;
+    copy_folder(&folder.path().join("wheeze/fixture"), &good.join("fixture"))?;
+    module(&good, &["check"])?.ok()?;
+    let declared = "type = \"date\", min = \"1895-01-01\", optional";
+    let as_number = "type = \"number\", min = 0, max = 9, decimals = 0, optional";
+    let later = "type = \"date\", min = \"2020-01-01\", optional";
+    for (file, right, wrong, words) in [
+        ("module.toml", "\"1.0.0\"", "\"1.0\"", "a version has three numbers: 1.0.0"),
+        ("module.toml", "195967001", "195967002", "6 to 18 digits, the last of them the check digit"),
+        ("module.toml", declared, as_number, "its list is of dates, and the manifest declares a number"),
+        ("module.toml", declared, later, "range, 2020-01-01 to the run's last day: leave the value out"),
+        (
+            "fixture/practice.sql",
+            "'9990000077'",
+            "'9434765919'",
+            "numbers that are never issued, 999 000 0000",
+        ),
+        (
+            "fixture/practice.sql",
+            "TABLE Coding_",
+            "TABEL Coding_",
+            "SQL, line 10: near \"TABEL\": syntax error",
+        ),
+    ] {
+        let bad = folder.path().join("bad");
+        copy_folder(&good, &bad)?;
+        edit(&bad.join(file), right, wrong)?;
+        let told = module(&bad, &["check"])?.expect(1)?.stderr;
+        ensure!(told.contains(words), "no `{words}` in {told}");
+        ensure!(!told.contains("INSERT"), "the rest of the script is repeated: {told}");
+        std::fs::remove_dir_all(&bad)?;
+    }
+    // What is declared is looked at before anything is built.
+    edit(&good.join("module.toml"), "\"1.0.0\"", "\"1.0\"")?;
+    std::fs::write(good.join("module.wasm"), "not built")?;
+    ensure!(module(&good, &["check"])?.expect(1)?.stderr.contains("a version has three numbers"));
+    Ok(())
+}
+
+#[test]
 fn a_module_in_another_language_is_taken() -> TestResult {
     let folder = tempfile::tempdir()?;
     let copy_module = other_language(folder.path())?;

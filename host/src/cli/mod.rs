@@ -48,8 +48,8 @@ pub struct Cli {
     /// The configuration file.
     #[arg(long, global = true, default_value = "/etc/lockgate/agent.toml")]
     config: PathBuf,
-    /// Act as on this day (for tests, demonstrations and repeats); today when absent. A day ahead is not for a site in use:
-    /// whatever asks the registry then takes it for passed.
+    /// Act as on this day (for tests, demonstrations and repeats); today when absent. At a site in use a day ahead is only for
+    /// `preview`, which changes nothing: whatever else asks the registry takes that day for passed.
     #[arg(long, global = true, value_name = "YYYY-MM-DD")]
     as_of: Option<Date>,
     /// Print one JSON object instead of text.
@@ -236,14 +236,17 @@ impl Cli {
                 // The ledger has one writer.
                 lockgate_durable::create_private_dir(&config.state_dir)?;
                 let _lock = agent::lock(&config.state_dir)?;
+                let mut ledger = Ledger::of_site(&config)?;
                 let client = LinkerClient::new(&config.linker.url)?;
                 let key = enrol(&config, &client, token_file)?;
-                let mut ledger = Ledger::open(&ledger_path(&config))?;
-                ledger.append(now.at, Event::Enrolled { key: key.to_string() })?;
+                ledger.append(
+                    now.at,
+                    Event::Enrolled { site: Some(config.site.clone()), key: key.to_string() },
+                )?;
                 show::enrolled(&config, key, self.json)?;
             }
             Command::Preview { module, version, period, rows } => {
-                let mut agent = self.open(config, now)?;
+                let agent = self.open(config, now)?;
                 let shown = agent.preview(module, version.as_ref(), *period, now)?;
                 show::preview(&shown, *rows, now.today, self.json)?;
             }
@@ -283,7 +286,7 @@ impl Cli {
     fn modules(&self, config: &Config, command: Option<&ModulesCommand>, now: Now) -> anyhow::Result<()> {
         match command {
             None => {
-                let entries = Ledger::read(&ledger_path(config))?;
+                let entries = Ledger::entries_of_site(config)?;
                 let view = Modules::open(config)?.last_known(&entries, now.today)?;
                 let lines: Vec<_> = view.standings.iter().map(ModuleLine::of).collect();
                 modules::modules(&lines, self.json)
@@ -309,7 +312,7 @@ impl Cli {
     ) -> anyhow::Result<()> {
         let (direction, accepted) = match command {
             None => {
-                let entries = Ledger::read(&ledger_path(config))?;
+                let entries = Ledger::entries_of_site(config)?;
                 let view = Modules::open(config)?.last_known(&entries, now.today)?;
                 return modules::directions(&DirectionLine::all(&view), self.json);
             }
@@ -371,11 +374,7 @@ fn pushed_so_far(agent: &Agent, receipts: Vec<Receipt>) -> anyhow::Result<Pushed
 fn decide(config: &Config) -> anyhow::Result<(std::fs::File, Modules, Ledger)> {
     lockgate_durable::create_private_dir(&config.state_dir)?;
     let lock = agent::lock(&config.state_dir)?;
-    Ok((lock, Modules::open(config)?, Ledger::open(&ledger_path(config))?))
-}
-
-fn ledger_path(config: &Config) -> PathBuf {
-    config.state_dir.join("ledger.jsonl")
+    Ok((lock, Modules::open(config)?, Ledger::of_site(config)?))
 }
 
 fn now(as_of: Option<Date>) -> Now {

@@ -35,7 +35,17 @@ pub(super) fn table<const N: usize>(head: [&str; N]) -> Table {
 }
 
 pub(super) fn config(config: &Config, as_json: bool) -> anyhow::Result<()> {
-    if as_json { print(&serde_json::to_string_pretty(config)?) } else { print(&toml::to_string(config)?) }
+    let absent = config.absent();
+    if as_json {
+        let mut shown = serde_json::to_value(config)?;
+        shown["absent"] = absent.iter().map(|(key, _)| *key).collect();
+        return print(&serde_json::to_string_pretty(&shown)?);
+    }
+    let mut shown = toml::to_string(config)?;
+    for (key, path) in absent {
+        shown += &format!("\n# `{key}`: there is nothing at {}", path.display());
+    }
+    print(&shown)
 }
 
 pub(super) fn enrolled(config: &Config, key: KeyId, as_json: bool) -> anyhow::Result<()> {
@@ -233,7 +243,7 @@ pub(super) fn history(agent: &Agent, module: Option<&Name>, as_json: bool) -> an
     for entry in &entries {
         let when = entry.at.round(jiff::Unit::Second).unwrap_or(entry.at).to_string();
         let row = match &entry.event {
-            Event::Enrolled { key } => [
+            Event::Enrolled { key, .. } => [
                 when,
                 "enrolled".into(),
                 String::new(),

@@ -71,7 +71,8 @@ pub enum IdentityError {
     Empty,
     /// A demonstration on real people.
     #[error(
-        "the database holds NHS numbers that are issued to people, and `mode` is \"demo\"; set mode = \"production\", or use a synthetic database"
+        "the database holds NHS numbers that are issued to people, and `mode` is \"demo\"; set \
+         mode = \"production\", or give invented people numbers that are never issued, 999 000 0000 to 999 999 9999"
     )]
     LiveNumberInDemo,
 }

@@ -12,6 +12,8 @@ pub mod published;
 pub mod standing;
 pub mod today;
 
+use std::path::Path;
+
 use jiff::civil::Date;
 use lockgate_durable::{FileError, at};
 use lockgate_signing::digest::Digest;
@@ -23,6 +25,7 @@ use lockgate_trust::{
     Trusted, TrustedModule,
 };
 use semver::Version;
+use tempfile::TempDir;
 
 use crate::config::Config;
 use crate::failpoint::failpoint;
@@ -174,6 +177,8 @@ pub struct Modules {
     config: Config,
     trust: Trust,
     installed: InstalledModules,
+    /// Where what is trusted lies, where that is a copy.
+    _copy: Option<TempDir>,
 }
 
 /// What the registry says and what the site decided, as of a moment.
@@ -209,13 +214,26 @@ pub struct Approved {
 impl Modules {
     /// Opens the site's side. Nothing is asked yet.
     pub fn open(config: &Config) -> Result<Self, ModulesError> {
+        Self::open_over(config, &config.state_dir.join("trust"), None)
+    }
+
+    /// Opens it over a copy of what this site trusts: what is asked through it, and as of which day, this site forgets.
+    pub fn open_copy(config: &Config) -> Result<Self, ModulesError> {
+        let copy = tempfile::tempdir().map_err(at("make a folder in", &std::env::temp_dir()))?;
+        let trusted = copy.path().join("trust");
+        copy_folder(&config.state_dir.join("trust"), &trusted)?;
+        Self::open_over(config, &trusted, Some(copy))
+    }
+
+    fn open_over(config: &Config, trusted: &Path, copy: Option<TempDir>) -> Result<Self, ModulesError> {
         let source: RegistrySource = config.registry.location.parse()?;
         let root = std::fs::read(&config.registry.root).map_err(at("read", &config.registry.root))?;
         let limits = TrustLimits::within_s(config.registry.give_up_s);
         Ok(Self {
             config: config.clone(),
-            trust: Trust::open(&source, &root, &config.state_dir.join("trust"), limits)?,
+            trust: Trust::open(&source, &root, trusted, limits)?,
             installed: InstalledModules::open(&config.state_dir.join("modules"), limits)?,
+            _copy: copy,
         })
     }
 
@@ -262,8 +280,26 @@ impl Modules {
 
     /// The registry as of now, or the last known one with a warning where it does not answer, or answers wrongly.
     pub fn current(&self, ledger: &mut Ledger, now: Now) -> Result<View, ModulesError> {
-        match self.ask(ledger, now) {
-            Err(error) if error.leaves_last_known() => match self.last_known(ledger.entries(), now.today) {
+        let asked = self.ask(ledger, now);
+        self.or_last_known(asked, ledger.entries(), now)
+    }
+
+    /// The same for a look at it: nothing is installed, and no decision is written down.
+    pub fn look(&self, entries: &[Entry], now: Now) -> Result<View, ModulesError> {
+        let fetch = |registry: &Registry| Published::read(registry, &self.config);
+        let asked = self.trust.refresh_and::<_, ModulesError>(now.at, fetch);
+        let seen = asked.map(|(registry, published)| self.view(registry, published, entries, now.today));
+        self.or_last_known(seen, entries, now)
+    }
+
+    fn or_last_known(
+        &self,
+        asked: Result<View, ModulesError>,
+        entries: &[Entry],
+        now: Now,
+    ) -> Result<View, ModulesError> {
+        match asked {
+            Err(error) if error.leaves_last_known() => match self.last_known(entries, now.today) {
                 Ok(view) => {
                     tracing::warn!("{error}; going on with what was published on {}", view.registry.as_of());
                     Ok(View { failed: Some(error), ..view })
@@ -533,4 +569,22 @@ impl View {
     pub fn rollout(&self, module: &Name) -> Option<Digest> {
         self.decisions.installed(module).map(|installed| installed.rollout)
     }
+}
+
+/// Copies a folder with its folders; none where there is none.
+fn copy_folder(from: &Path, to: &Path) -> Result<(), FileError> {
+    lockgate_durable::create_private_dir(to)?;
+    if !from.exists() {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(from).map_err(at("read", from))? {
+        let entry = entry.map_err(at("read", from))?;
+        let (here, there) = (entry.path(), to.join(entry.file_name()));
+        if here.is_dir() {
+            copy_folder(&here, &there)?;
+        } else {
+            std::fs::copy(&here, &there).map_err(at("copy", &here))?;
+        }
+    }
+    Ok(())
 }

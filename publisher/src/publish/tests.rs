@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::*;
-use crate::contract::tests::component;
-use crate::module::tests::{MANIFEST, today};
-use crate::module::{PreparedModule, prepare};
+
+use crate::module::PreparedModule;
+use crate::module::tests::{MANIFEST, prepared, today};
 use crate::staging::StagedAs;
 
 struct Team {
@@ -50,8 +50,7 @@ impl Team {
 }
 
 fn module(version: &str) -> PreparedModule {
-    prepare(&MANIFEST.replace("1.0.0\"\ntitle", &format!("{version}\"\ntitle")), component(), &[], today())
-        .unwrap()
+    prepared(&MANIFEST.replace("1.0.0\"\ntitle", &format!("{version}\"\ntitle")), &[], today()).unwrap()
 }
 
 fn add(team: &Team, version: &str) -> Result<StagedAs, StagingError> {
@@ -91,7 +90,7 @@ fn a_published_version_never_changes() {
     let _ = add(&team, "1.0.0").unwrap();
     let _ = team.publish().unwrap();
     let changed = MANIFEST.replace("An example", "Another example");
-    let changed = prepare(&changed, component(), &[], today()).unwrap();
+    let changed = prepared(&changed, &[], today()).unwrap();
     let refused = staging::add_module(&team.repository, &changed);
     assert!(matches!(refused, Err(StagingError::VersionTaken { .. })), "{refused:?}");
 }

@@ -117,9 +117,9 @@ impl ModuleFolder {
             }
             None => manifest,
         };
-        let wasm = self.core_module()?;
-        module::prepare(&manifest, wasm, codelists, today)
-            .map_err(|error| FolderError::Module { path: path.clone(), error })
+        let wrong = |error| FolderError::Module { path: path.clone(), error };
+        let manifest = module::declared(&manifest, codelists, today).map_err(wrong)?;
+        module::prepare(manifest, self.core_module()?, today).map_err(wrong)
     }
 
     /// The site that it runs on: its own, or the invented practice.

@@ -54,6 +54,14 @@ pub enum SiteError {
     /// The database.
     #[error("the fixture's database cannot be made: {0}")]
     Database(#[from] rusqlite::Error),
+    /// The script that makes it.
+    #[error("the fixture's SQL, line {line}: {why}")]
+    Sql {
+        /// The line, from 1.
+        line: usize,
+        /// What SQLite says of it.
+        why: String,
+    },
     /// A file.
     #[error(transparent)]
     File(#[from] FileError),
@@ -89,6 +97,18 @@ pub enum SiteError {
     Agent(#[from] AgentError),
 }
 
+impl SiteError {
+    /// SQLite repeats what it has not read yet, which is most of the script.
+    fn of_script(script: &str, error: rusqlite::Error) -> Self {
+        let rusqlite::Error::SqlInputError { msg, sql, offset, .. } = error else {
+            return Self::Database(error);
+        };
+        let read = script.len().saturating_sub(sql.len()) + usize::try_from(offset).unwrap_or(0);
+        let lines = script.bytes().take(read).filter(|byte| *byte == b'\n').count();
+        Self::Sql { line: lines + 1, why: msg }
+    }
+}
+
 /// A site with one module. It goes when it is dropped.
 #[derive(Debug)]
 pub struct FixtureSite {
@@ -106,7 +126,9 @@ impl FixtureSite {
         let place = folder.path();
         make_registry(&place.join("registry"), fixture, module)?;
         let database = place.join("database.sqlite");
-        rusqlite::Connection::open(&database)?.execute_batch(&fixture.database)?;
+        let script = &fixture.database;
+        let made = rusqlite::Connection::open(&database)?.execute_batch(script);
+        made.map_err(|error| SiteError::of_script(script, error))?;
         let state = place.join("state");
         lockgate_durable::create_private_dir(&state)?;
         key_file::create(&state.join("site-key.pem"))?;
