@@ -238,7 +238,9 @@ fn registry(
     needs_person: &mut Vec<String>,
 ) -> RegistryStatus {
     let known = view.as_ref().ok().map(|view| &view.registry);
-    let refreshed = known.map(lockgate_trust::Registry::as_of);
+    // Where what it said is gone, it was asked all the same.
+    let asked = observed.refresh.as_ref().filter(|ended| ended.failed.is_empty()).map(|ended| ended.at);
+    let refreshed = known.map(lockgate_trust::Registry::as_of).or(asked);
     let expires = known.and_then(lockgate_trust::Registry::expires);
     let failed = observed.refresh.clone().filter(|ended| !ended.failed.is_empty());
     let is_old = refreshed.is_some_and(|at| now.at.duration_since(at) > REGISTRY_PATIENCE);

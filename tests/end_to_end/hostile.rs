@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::TestResult;
 
 /// Every module of `guest-modules/bad`, and how its run ends (the table of its README).
-const BAD: [(&str, &str); 27] = [
+const BAD: [(&str, &str); 28] = [
     ("allocate-forever", "the module needs more than the 64 MiB of memory that its manifest allows"),
     (
         "bad-missing-bitmap",
@@ -28,6 +28,10 @@ const BAD: [(&str, &str); 27] = [
     ),
     ("deep-recursion", "the module crashed: wasm trap: call stack exhausted"),
     ("error-with-long-text", "the module gave up:  [2J   all is well   [2J   all is well "),
+    (
+        "hands-over-too-much",
+        "the module hands the host more than 5 MiB in one call, which is more than any of its outputs takes",
+    ),
     ("ignores-refusal", "the module asks for `names`, which its manifest does not declare"),
     ("log-flood", "the module calls the host more than 200000 times"),
     ("loop-forever", "the module uses more than the 500000000 units of fuel that its manifest allows"),

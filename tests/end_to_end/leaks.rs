@@ -379,8 +379,8 @@ fn errors_name_the_place_and_never_the_value() -> TestResult {
     // A database that somebody else has locked.
     let writer = Connection::open(source.practice())?;
     writer.execute_batch("BEGIN EXCLUSIVE")?;
-    let finished = site.command(&["--log", "trace", "run"])?.expect(3)?;
-    ensure!(finished.stdout.contains("locked"), "{}", finished.stdout);
+    let finished = site.command(&["--log", "trace", "run"])?.expect(1)?;
+    ensure!(finished.stderr.contains("locked"), "{}", finished.stderr);
     source.not_in_output(&finished)?;
 
     let history = site.command(&["history"])?.ok()?;

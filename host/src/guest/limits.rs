@@ -1,6 +1,9 @@
 //! What a run may use, beyond what its manifest says.
 
+use lockgate_signing::manifest::{Manifest, OutputType};
 use wasmtime::ResourceLimiter;
+
+use super::BATCH_ROWS;
 
 /// The host's own bounds, which no manifest can widen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +33,22 @@ impl Default for HostLimits {
             log_lines: 1_000,
         }
     }
+}
+
+/// What a module may hand to the host in one call, bytes: two batches of its widest output, so that one which is too long is
+/// told as that, and a mebibyte for everything else. Without it a module could have one list copied many times over.
+pub(crate) fn handed_bytes_max(manifest: &Manifest) -> usize {
+    let row_bytes = |kind: &OutputType| match kind {
+        OutputType::Patient | OutputType::Code { .. } | OutputType::Date { .. } => 4,
+        OutputType::Number { .. } => 8,
+        OutputType::Category { .. } => 1,
+    };
+    // And a bit a row, rounded up.
+    let widths = manifest
+        .outputs
+        .values()
+        .map(|output| output.columns.iter().map(|column| row_bytes(&column.kind) + 1).sum::<usize>());
+    2 * BATCH_ROWS * widths.max().unwrap_or(0) + (1 << 20)
 }
 
 /// Which limit a trap stands for.

@@ -21,7 +21,7 @@ use wasmtime::{Config, Engine, PoolingAllocationConfig, Store, Trap};
 pub(crate) use host::{BATCH_ROWS, RunState};
 pub(crate) use inputs::Inputs;
 pub use limits::HostLimits;
-use limits::{LimitReached, MemoryLimiter};
+use limits::{LimitReached, MemoryLimiter, handed_bytes_max};
 use lockgate_trust::TrustedModule;
 pub use written::{Emitted, EmittedColumn, WrittenBatch};
 
@@ -78,6 +78,11 @@ pub enum GuestError {
     /// It calls the host too often.
     #[error("the module calls the host more than {0} times")]
     Calls(u64),
+    /// It hands over too much.
+    #[error(
+        "the module hands the host more than {0} MiB in one call, which is more than any of its outputs takes"
+    )]
+    HandedOver(usize),
     /// It holds too many scans.
     #[error("the module opens more than {0} scans at once")]
     Handles(usize),
@@ -171,7 +176,12 @@ impl GuestEngine {
             linker.instantiate_pre(&component).map_err(|error| GuestError::Import(first_line(&error)))?;
         let ready =
             world::ExtractorPre::new(ready).map_err(|error| GuestError::Component(first_line(&error)))?;
-        Ok(ReadyModule { module: ready, limits: module.manifest().value().limits })
+        let manifest = module.manifest().value();
+        Ok(ReadyModule {
+            module: ready,
+            limits: manifest.limits,
+            handed_bytes_max: handed_bytes_max(manifest),
+        })
     }
 }
 
@@ -196,7 +206,11 @@ impl Drop for GuestEngine {
 pub(crate) struct ReadyModule {
     module: world::ExtractorPre<RunState>,
     limits: Limits,
+    handed_bytes_max: usize,
 }
+
+/// What wasmtime says when a call hands over more than it may; its type is private.
+const HANDED_TOO_MUCH: &str = "fuel allocated for hostcalls has been exhausted";
 
 /// What a run leaves behind.
 pub(crate) struct FinishedRun {
@@ -214,6 +228,7 @@ impl ReadyModule {
         let broken = |error: wasmtime::Error| GuestError::Engine(error.to_string());
         store.set_fuel(self.limits.fuel).map_err(broken)?;
         store.set_epoch_deadline(ticks(self.limits.wall_clock_s));
+        store.set_hostcall_fuel(self.handed_bytes_max);
         let result = self.module.instantiate(&mut store).and_then(|instance| instance.call_run(&mut store));
         let fuel = self.limits.fuel - store.get_fuel().unwrap_or(0);
         let returned = result.map_err(|error| self.explain(error))?;
@@ -237,6 +252,9 @@ impl ReadyModule {
             Some(trap) => GuestError::Trap(trap.to_string()),
             None => match error.downcast::<GuestError>() {
                 Ok(ours) => ours,
+                Err(error) if format!("{error:#}").contains(HANDED_TOO_MUCH) => {
+                    GuestError::HandedOver(self.handed_bytes_max.div_ceil(1 << 20))
+                }
                 Err(error) => GuestError::Trap(first_line(&error)),
             },
         }
