@@ -141,10 +141,12 @@ pub enum ConfigError {
     #[error(transparent)]
     File(#[from] FileError),
     /// What is in it.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}{hint}", path.display())]
     Syntax {
         /// The file.
         path: PathBuf,
+        /// What would be right, where the cause does not say it.
+        hint: &'static str,
         /// Where and why.
         source: Box<toml::de::Error>,
     },
@@ -183,8 +185,14 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let path = &std::path::absolute(path).map_err(at("read", path))?;
         let text = std::fs::read_to_string(path).map_err(at("read", path))?;
-        let mut config: Self = toml::from_str(&text)
-            .map_err(|source| ConfigError::Syntax { path: path.to_owned(), source: Box::new(source) })?;
+        let mut config: Self = toml::from_str(&text).map_err(|source| ConfigError::Syntax {
+            path: path.to_owned(),
+            hint: match source.message().contains("unknown field `keyholder`") {
+                true => "; `keyholder` goes with scheme = \"oprf\"",
+                false => "",
+            },
+            source: Box::new(source),
+        })?;
         let modules = config.modules.as_deref().unwrap_or_default();
         if let Some((_, name)) = modules.iter().enumerate().find(|(at, name)| modules[..*at].contains(name)) {
             return Err(ConfigError::Twice { path: path.to_owned(), name: name.clone() });
@@ -297,6 +305,7 @@ keyholder = "https://keyholder.example.org"
             ("[registry]", "[registry]\nrefresh = 1", "unknown field `refresh`"),
             ("kind =", "modules = [\"a\", \"b\", \"a\"]\nkind =", "names `a` twice"),
             ("A81001", "a81001", "site"),
+            ("\"oprf\"", "\"sealed-key\"", "`keyholder` goes with scheme = \"oprf\""),
             (
                 "https://linker",
                 "http://linker",

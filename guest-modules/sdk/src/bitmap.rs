@@ -36,6 +36,7 @@ impl Bitmap {
     /// Adds all of a patient column, which must ascend, as the host orders it: where the last row of a stretch is of the
     /// same patient, so are the rows before it.
     pub fn insert_runs(&mut self, numbers: &[u32]) {
+        debug_assert!(numbers.is_sorted(), "the host orders a patient column, and a fixture has to");
         let (Some(&(mut last)), Some(&greatest)) = (numbers.first(), numbers.last()) else { return };
         self.reach(greatest);
         let bytes = self.bytes.as_mut_slice();
