@@ -92,6 +92,13 @@ pub struct RegistryConfig {
     pub give_up_s: u64,
 }
 
+impl RegistryConfig {
+    /// Where it is, if that is a folder.
+    fn folder(&self) -> Option<&Path> {
+        (!self.location.contains("://")).then(|| Path::new(&self.location))
+    }
+}
+
 /// The most that a pause or an answer of the registry may take: a day.
 const SECONDS_MAX: u64 = 86_400;
 
@@ -210,8 +217,8 @@ impl Config {
         for relative in [&mut config.state_dir, &mut config.database.path, &mut config.registry.root] {
             *relative = folder.join(&*relative);
         }
-        if !config.registry.location.contains("://") {
-            config.registry.location = folder.join(&config.registry.location).display().to_string();
+        if let Some(registry) = config.registry.folder() {
+            config.registry.location = folder.join(registry).display().to_string();
         }
         Ok(config)
     }
@@ -227,14 +234,12 @@ impl Config {
 
     /// What it names on this computer that is not there, by its place in the configuration.
     pub fn absent(&self) -> Vec<(&'static str, &Path)> {
-        let registry = Path::new(&self.registry.location);
-        let named = [
+        let files = [
             ("database.path", self.database.path.as_path()),
-            ("registry.root", &self.registry.root),
-            ("registry.location", registry),
+            ("registry.root", self.registry.root.as_path()),
         ];
-        let is_here = |path: &Path| path.exists() || path.to_string_lossy().contains("://");
-        named.into_iter().filter(|(_, path)| !is_here(path)).collect()
+        let registry = self.registry.folder().map(|folder| ("registry.location", folder));
+        files.into_iter().chain(registry).filter(|(_, path)| !path.exists()).collect()
     }
 
     /// What was sent, acknowledged and decided.

@@ -232,8 +232,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens and verifies the ledger; makes an empty one where there is none.
-    pub fn open(path: &Path) -> Result<Self, LedgerError> {
+    /// Opens and verifies a ledger, whosever it is; makes an empty one where there is none.
+    pub(crate) fn open(path: &Path) -> Result<Self, LedgerError> {
         let mut options = OpenOptions::new();
         let mut file = options
             .read(true)
@@ -251,23 +251,22 @@ impl Ledger {
         Ok(Self { path: path.to_owned(), file, entries, last })
     }
 
-    /// The configured site's, to be written.
+    /// The configured site's, verified, to be written; an empty one where there is none.
     pub fn of_site(config: &Config) -> Result<Self, LedgerError> {
         let ledger = Self::open(&config.ledger_path())?;
         belongs_to_site(&ledger.entries, config)?;
         Ok(ledger)
     }
 
-    /// The entries of the configured site's, see [`Ledger::read`].
+    /// The entries of the configured site's, which another process may be writing: nothing is repaired, and a line that is not
+    /// whole yet does not count.
     pub fn entries_of_site(config: &Config) -> Result<Vec<Entry>, LedgerError> {
         let entries = Self::read(&config.ledger_path())?;
         belongs_to_site(&entries, config)?;
         Ok(entries)
     }
 
-    /// The entries of a ledger that another process may be writing: nothing is repaired, and a line that is not whole yet
-    /// does not count.
-    pub fn read(path: &Path) -> Result<Vec<Entry>, LedgerError> {
+    fn read(path: &Path) -> Result<Vec<Entry>, LedgerError> {
         let file = match File::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

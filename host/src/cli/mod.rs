@@ -84,8 +84,8 @@ enum Command {
         #[arg(long)]
         no_push: bool,
     },
-    /// Show what a module would send for a month. The registry is asked first, as by `refresh`; of the rows nothing is kept and
-    /// nothing is sent.
+    /// Show what a module would send for a month. The registry is asked first, and what it answers is forgotten: nothing is
+    /// kept, installed or sent.
     Preview {
         /// The module.
         module: Name,
